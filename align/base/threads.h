@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace align {
+
+// Sets how many OpenMP threads this process uses from now on (at least 1).
+// The only process-wide setting of the toolkit; results do not depend on it.
+void SetThreads(int threads);
+
+// The number of threads that ParallelFor and oneDNN use.
+int Threads();
+
+// Calls body(i) once for every i in [0, count), on up to Threads() threads, in
+// no particular order. `body` must not throw; iterations must write to
+// disjoint memory. Inside another ParallelFor it runs serially.
+void ParallelFor(int64_t count, const std::function<void(int64_t)>& body);
+
+}  // namespace align
