@@ -11,6 +11,11 @@ void SetThreads(int threads) {
   omp_set_num_threads(threads);
 }
 
+SerialScope::SerialScope() : before_(omp_get_max_threads()) {
+  omp_set_num_threads(1);
+}
+SerialScope::~SerialScope() { omp_set_num_threads(before_); }
+
 int Threads() { return omp_get_max_threads(); }
 
 void ParallelFor(int64_t count, const std::function<void(int64_t)>& body) {

@@ -17,4 +17,17 @@ int Threads();
 // disjoint memory. Inside another ParallelFor it runs serially.
 void ParallelFor(int64_t count, const std::function<void(int64_t)>& body);
 
+// While one lives, ParallelFor and oneDNN use one thread when called from this
+// thread.
+class SerialScope {
+ public:
+  SerialScope();
+  ~SerialScope();
+  SerialScope(const SerialScope&) = delete;
+  SerialScope& operator=(const SerialScope&) = delete;
+
+ private:
+  int before_;
+};
+
 }  // namespace align

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace align {
+
+// A 64-byte aligned block of floats. Blocks return to a process-wide pool when
+// their last owner lets go, so that a steady training step allocates nothing.
+// Allocation and release may happen on any thread.
+using Storage = std::shared_ptr<float[]>;
+
+// Room for `count` floats with undefined contents.
+Storage AllocateStorage(int64_t count);
+
+// What tensors hold now and at most so far, bytes, and how often the pool had
+// to ask the system for memory.
+struct StorageStats {
+  int64_t bytes_in_use = 0;
+  int64_t peak_bytes = 0;
+  int64_t system_allocations = 0;
+};
+StorageStats GetStorageStats();
+// Makes the peak what is in use now.
+void ResetStoragePeak();
+// Gives every idle block back to the system.
+void TrimStorage();
+
+}  // namespace align
