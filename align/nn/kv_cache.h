@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "align/ops/cached_attention.h"
+#include "align/tensor/tensor.h"
+
+namespace align {
+
+// Keys and values of the tokens that sequences have seen so far, for every
+// layer. A sequence may continue a parent (its prompt), whose rows are stored
+// once for all children. One thread at a time.
+class KvCache {
+ public:
+  // `width` is kv_heads * head_dim floats a row.
+  KvCache(int64_t layers, int64_t width);
+
+  // A new sequence with room for `capacity` rows of its own after those of
+  // `parent` (-1: none), which must not grow while it has children.
+  int32_t AddSequence(int64_t capacity, int32_t parent = -1);
+  // Frees a sequence without children; its index may be given out again.
+  void Release(int32_t sequence);
+
+  // Rows seen so far, parents included: the next token's position.
+  int64_t length(int32_t sequence) const;
+  // Where layer `layer` writes the next rows of a sequence.
+  float* NewKeys(int64_t layer, int32_t sequence);
+  float* NewValues(int64_t layer, int32_t sequence);
+  // The stored rows of a layer in position order, `new_rows` that were written
+  // but not yet committed included.
+  std::vector<KeySpan> Spans(int64_t layer, int32_t sequence,
+                             int64_t new_rows) const;
+  // Commits `rows` rows, written in every layer.
+  void Advance(int32_t sequence, int64_t rows);
+
+  // Bytes of keys and values held now.
+  int64_t bytes() const;
+
+ private:
+  struct Sequence {
+    bool used = false;
+    int32_t parent = -1;
+    int32_t children = 0;
+    int64_t capacity = 0;
+    int64_t rows = 0;
+    int64_t parent_length = 0;
+    Tensor storage;  // [layers, 2, capacity, width]
+  };
+  const float* Base(const Sequence& s, int64_t layer, int64_t which) const;
+
+  int64_t layers_;
+  int64_t width_;
+  std::vector<Sequence> sequences_;
+};
+
+}  // namespace align

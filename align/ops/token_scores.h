@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "align/ops/packed_batch.h"
+#include "align/tensor/tensor.h"
+
+namespace align {
+
+struct ScoreOptions {
+  double temperature = 1;  // divides the logits; > 0
+  double soft_cap = 0;     // cap * tanh(logit / cap); 0: none (Gemma 2)
+  bool entropy = false;    // also give each token's entropy
+  bool statistics = false;  // also give TokenStatistics
+  // Logits are kept for the backward pass up to this size and recomputed, with
+  // the same bits, beyond it.
+  int64_t head_cache_mb = 256;
+};
+
+// Facts about the distribution at each scored token, without gradients.
+struct TokenStatistics {
+  std::vector<float> mean_logit;       // mean over the vocabulary
+  std::vector<float> sum_squares;      // sum of squared probabilities
+  std::vector<uint8_t> label_is_argmax;
+};
+
+struct TokenScores {
+  // [1, R] or, with entropy, [2, R]: row 0 log p(label), row 1 the entropy in
+  // nats. Backward takes one seed per token for each.
+  Tensor values;
+  TokenStatistics statistics;
+
+  std::span<const float> log_probs() const;
+  std::span<const float> entropies() const;
+};
+
+// The fused head: log-probabilities of labels under softmax(hidden head^T)
+// without a whole [R, V] in f32 beyond head_cache_mb. hidden [N, D] are the
+// final rows of a model, head [V, D]. Head matmul, log-sum-exp and gather run
+// in vocabulary chunks. A token's bits depend on its hidden row and label only.
+TokenScores ScoreTokens(const Tensor& hidden, const Tensor& head,
+                        std::span<const ScoredToken> tokens,
+                        const ScoreOptions& options = {});
+
+// Sampling's side of the same computation, same bits: the scaled logits
+// [R, V] of every row of hidden [R, D], and each row's log-sum-exp, so that
+// log p(v) = logits[r, v] - log_sum_exp[r]. Never recorded.
+struct HeadLogits {
+  Tensor logits;
+  std::vector<float> log_sum_exp;
+};
+HeadLogits ComputeHeadLogits(const Tensor& hidden, const Tensor& head,
+                             double temperature, double soft_cap = 0);
+
+}  // namespace align
