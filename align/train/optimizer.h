@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "align/nn/param_store.h"
+#include "align/train/schedule.h"
+
+namespace align::train {
+
+struct AdamWOptions {
+  double learning_rate = 1e-6;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;  // decoupled; matrices and tables only, not norms
+};
+
+// AdamW (Loshchilov and Hutter 2019, alg. 2) with PyTorch's arithmetic, over
+// the arenas of several stores, moments in f32. The stores must outlive it.
+class Optimizer {
+ public:
+  Optimizer(const AdamWOptions& options, const Schedule& schedule,
+            std::vector<ParamStore*> stores);
+
+  // Multiplies the gradients by `grad_scale` (the division by the global weight
+  // and the clip in one), steps every parameter, and zeroes the gradients.
+  void Step(double grad_scale);
+
+  int64_t steps() const { return steps_; }
+  // The rate that the next Step will use.
+  double learning_rate() const;
+
+  // Moments for checkpoints, one span pair per store, arena layout.
+  struct Moments {
+    std::span<float> first;
+    std::span<float> second;
+  };
+  std::vector<Moments> moments();
+  void set_steps(int64_t steps) { steps_ = steps; }
+
+ private:
+  AdamWOptions options_;
+  Schedule schedule_;
+  std::vector<ParamStore*> stores_;
+  std::vector<Tensor> first_, second_;
+  int64_t steps_ = 0;
+};
+
+}  // namespace align::train

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "align/base/rng.h"
+#include "align/base/status.h"
+#include "align/models/model.h"
+
+namespace align::samplers {
+
+struct SamplingOptions {
+  int64_t max_new_tokens = 64;
+  double temperature = 1;  // 0: the most likely token, ties to the lower id
+  int64_t top_k = 0;       // 0: all
+  double top_p = 1;        // smallest set with at least this probability
+  std::vector<int32_t> stop_ids;  // ends a completion, and is part of it
+  int64_t max_rows = 64;          // sequences decoded together
+};
+
+// One sampled reply. `log_probs[i]` is log p(tokens[i]) under the temperature-
+// scaled, otherwise unfiltered distribution: what PPO scores, and to the bit
+// what ScoreTokens gives at that temperature (1 when sampling greedily).
+struct Completion {
+  std::vector<int32_t> tokens;
+  std::vector<float> log_probs;
+  bool stopped = false;  // ended by a stop id, not by max_new_tokens
+};
+
+// `samples` completions of every prompt: result[p * samples + k]. Completion k
+// of prompt p draws from rng.Fork(ids[p]).Fork(k) (ids = 0, 1, ... when empty)
+// and depends on model, prompt and that stream alone, not on batch, order or
+// threads. Prompts are computed once and shared among their samples; finished
+// rows leave the batch and waiting ones enter. kInvalidArgument for an empty
+// prompt, an id outside the vocabulary, or a prompt that with max_new_tokens
+// exceeds the model's positions. `stop` is polled between steps: kCancelled.
+absl::StatusOr<std::vector<Completion>> Generate(
+    const Model& model, std::span<const std::vector<int32_t>> prompts,
+    int64_t samples, const SamplingOptions& options, const Rng& rng,
+    std::span<const uint64_t> ids = {},
+    const std::function<bool()>& stop = nullptr);
+
+// One token from scaled logits [V]: keeps the top_k largest (ties to the lower
+// id), of those the smallest set with probability top_p, and inverts its
+// cumulative distribution, in order of id, at `uniform` in [0, 1).
+int32_t SampleToken(std::span<const float> logits, double log_sum_exp,
+                    const SamplingOptions& options, double uniform);
+
+}  // namespace align::samplers
