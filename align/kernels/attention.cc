@@ -89,6 +89,58 @@ void MaskedScores(const QueryBlock& block, const KeyTiles& keys, int64_t dim,
   for (int64_t i = 0; i < block.count; ++i) maximum[i] = MaxLane(best[i]);
 }
 
+template <bool kFull>
+Float8 LoadLanes(const float* p, int64_t lanes) {
+  return kFull ? Load8(p) : LoadPart(p, lanes);
+}
+template <bool kFull>
+void StoreLanes(float* p, Float8 v, int64_t lanes) {
+  if constexpr (kFull) {
+    Store8(p, v);
+  } else {
+    StorePart(p, v, lanes);
+  }
+}
+
+// dq[i] += g k, dk += g q[i] and dv += p dout[i] over the visible positions,
+// for up to eight elements of dim from `d`; all four queries at once, so that
+// each key row is read and written once.
+template <bool kFull>
+void ScatterGradients(const QueryBlock& block, const BlockGradients& gradients,
+                      const KeyGradients& rows, int64_t d, int64_t lanes,
+                      int64_t stride, const AttentionScratch& scratch) {
+  const float* q_rows[kQueryBlock];
+  const float* dout_rows[kQueryBlock];
+  FourOf(block.q, block.count, q_rows);
+  FourOf(gradients.dout, block.count, dout_rows);
+  Float8 q[kQueryBlock], dout[kQueryBlock], dq[kQueryBlock] = {};
+  for (int64_t i = 0; i < kQueryBlock; ++i) {
+    q[i] = LoadLanes<kFull>(q_rows[i] + d, lanes);
+    dout[i] = LoadLanes<kFull>(dout_rows[i] + d, lanes);
+    if (i < block.count) dq[i] = LoadLanes<kFull>(gradients.dq[i] + d, lanes);
+  }
+  const float* p = scratch.probabilities.data();
+  const float* g = scratch.gradients.data();
+  const int64_t most =
+      *std::max_element(block.visible, block.visible + block.count);
+  for (int64_t j = 0; j < most; ++j) {
+    const Float8 key = LoadLanes<kFull>((*rows.keys)[j] + d, lanes);
+    Float8 dk = LoadLanes<kFull>((*rows.dk)[j] + d, lanes);
+    Float8 dv = LoadLanes<kFull>((*rows.dv)[j] + d, lanes);
+    for (int64_t i = 0; i < kQueryBlock; ++i) {
+      const Float8 gj = Broadcast8(g[i * stride + j]);
+      dq[i] = Fma8(gj, key, dq[i]);
+      dk = Fma8(gj, q[i], dk);
+      dv = Fma8(Broadcast8(p[i * stride + j]), dout[i], dv);
+    }
+    StoreLanes<kFull>((*rows.dk)[j] + d, dk, lanes);
+    StoreLanes<kFull>((*rows.dv)[j] + d, dv, lanes);
+  }
+  for (int64_t i = 0; i < block.count; ++i) {
+    StoreLanes<kFull>(gradients.dq[i] + d, dq[i], lanes);
+  }
+}
+
 }  // namespace
 
 void KeyTiles::Assign(const std::vector<const float*>& rows, int64_t dim) {
@@ -189,24 +241,17 @@ void BackwardBlock(const QueryBlock& block, const BlockGradients& gradients,
     }
   }
 
+  // Absent queries weigh nothing.
+  std::fill(scratch.probabilities.begin() + block.count * stride,
+            scratch.probabilities.end(), 0.0f);
+  std::fill(scratch.gradients.begin() + block.count * stride,
+            scratch.gradients.end(), 0.0f);
   for (int64_t d = 0; d < dim; d += 8) {
-    const int64_t lanes = std::min<int64_t>(8, dim - d);
-    for (int64_t i = 0; i < block.count; ++i) {
-      const float* p = scratch.probabilities.data() + i * stride;
-      const float* g = scratch.gradients.data() + i * stride;
-      const Float8 q = LoadUpTo8(block.q[i] + d, lanes);
-      const Float8 grad = LoadUpTo8(gradients.dout[i] + d, lanes);
-      Float8 dq = LoadUpTo8(gradients.dq[i] + d, lanes);
-      for (int64_t j = 0; j < block.visible[i]; ++j) {
-        const Float8 gj = Broadcast8(g[j]);
-        dq = Fma8(gj, LoadUpTo8((*rows.keys)[j] + d, lanes), dq);
-        float* dk = (*rows.dk)[j] + d;
-        float* dv = (*rows.dv)[j] + d;
-        StoreUpTo8(dk, Fma8(gj, q, LoadUpTo8(dk, lanes)), lanes);
-        StoreUpTo8(dv, Fma8(Broadcast8(p[j]), grad, LoadUpTo8(dv, lanes)),
-                   lanes);
-      }
-      StoreUpTo8(gradients.dq[i] + d, dq, lanes);
+    if (dim - d >= 8) {
+      ScatterGradients<true>(block, gradients, rows, d, 8, stride, scratch);
+    } else {
+      ScatterGradients<false>(block, gradients, rows, d, dim - d, stride,
+                              scratch);
     }
   }
 }
