@@ -5,6 +5,7 @@ target_compile_options(align_options INTERFACE
   -ffp-contract=off -fno-math-errno -fno-trapping-math
   $<$<BOOL:${ALIGN_NATIVE}>:-march=native>
   $<$<BOOL:${ALIGN_WERROR}>:-Wall -Wextra -Werror>
+  $<$<BOOL:${ALIGN_BUILD_FUZZERS}>:-fsanitize=fuzzer-no-link>
   $<$<BOOL:${ALIGN_SANITIZE}>:-fsanitize=address,undefined
     -fno-sanitize-recover=all -fno-omit-frame-pointer>)
 target_link_options(align_options INTERFACE

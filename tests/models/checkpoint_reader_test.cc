@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -16,7 +17,8 @@ using ::testing::HasSubstr;
 class CheckpointReaderTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = ::testing::TempDir() + "/align_checkpoint_reader_test";
+    directory_ = ::testing::TempDir() + "/align_checkpoint_reader_test" +
+                 std::to_string(::getpid());
     std::filesystem::remove_all(directory_);
     ASSERT_TRUE(MakeDirectories(directory_).ok());
   }

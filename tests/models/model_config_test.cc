@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -122,7 +123,8 @@ TEST(ModelConfigTest, MalformedTextIsAStatus) {
 class ModelConfigFileTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = ::testing::TempDir() + "/align_model_config_test";
+    directory_ = ::testing::TempDir() + "/align_model_config_test" +
+                 std::to_string(::getpid());
     std::filesystem::remove_all(directory_);
     ASSERT_TRUE(MakeDirectories(directory_).ok());
   }

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -22,7 +23,8 @@ void ExpectRewriteKeepsTheTensors(const std::string& directory,
     ASSERT_TRUE(CopyToFloat(info, copy).ok());
     tensors.push_back({.name = name, .shape = info.shape, .values = copy});
   }
-  const std::string path = ::testing::TempDir() + "/align_rewritten";
+  const std::string path =
+      ::testing::TempDir() + "/align_rewritten" + std::to_string(::getpid());
   ASSERT_TRUE(WriteSafetensors(path, tensors).ok());
   const auto file = SafetensorsFile::Open(path);
   ASSERT_TRUE(file.ok()) << file.status();

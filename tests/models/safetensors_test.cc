@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cmath>
@@ -19,7 +20,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::string TempPath(const std::string& name) {
-  return ::testing::TempDir() + "/align_safetensors_test_" + name;
+  return ::testing::TempDir() + "/align_safetensors_test_" + name +
+         std::to_string(::getpid());
 }
 
 // A file made of a header's text and data bytes.
