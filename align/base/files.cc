@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "align/base/check.h"
+
 namespace align {
 namespace {
 
@@ -97,27 +99,55 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
 
 absl::Status WriteFileAtomically(const std::string& path,
                                  std::string_view contents) {
-  const std::string aside = path + ".tmp-" + std::to_string(::getpid());
-  {
-    Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-                 0644));
-    if (fd.get() < 0) return InvalidArgument(Why(aside, "cannot create"));
-    absl::Status status = WriteAll(fd.get(), contents, path);
-    if (status.ok() && ::fsync(fd.get()) != 0) {
-      status = ResourceExhausted(Why(path, "cannot fsync"));
-    }
-    if (!status.ok()) {
-      ::unlink(aside.c_str());
-      return status;
-    }
+  ALIGN_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  ALIGN_RETURN_IF_ERROR(file.Write(contents));
+  return file.Commit();
+}
+
+absl::StatusOr<AtomicFile> AtomicFile::Create(const std::string& path) {
+  AtomicFile file;
+  file.path_ = path;
+  file.aside_ = path + ".tmp-" + std::to_string(::getpid());
+  file.fd_ = ::open(file.aside_.c_str(),
+                    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file.fd_ < 0) return InvalidArgument(Why(file.aside_, "cannot create"));
+  return file;
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept {
+  *this = std::move(other);
+}
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(aside_, other.aside_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(aside_.c_str());
+}
+
+absl::Status AtomicFile::Write(std::string_view bytes) {
+  ALIGN_CHECK(fd_ >= 0) << "written after Commit: " << path_;
+  return WriteAll(fd_, bytes, path_);
+}
+
+absl::Status AtomicFile::Commit() {
+  ALIGN_CHECK(fd_ >= 0) << "committed twice: " << path_;
+  if (::fsync(fd_) != 0) {
+    return ResourceExhausted(Why(path_, "cannot fsync"));
   }
-  if (::rename(aside.c_str(), path.c_str()) != 0) {
-    const absl::Status status = Internal(Why(path, "cannot rename to"));
-    ::unlink(aside.c_str());
-    return status;
+  if (::rename(aside_.c_str(), path_.c_str()) != 0) {
+    return Internal(Why(path_, "cannot rename to"));
   }
+  ::close(fd_);
+  fd_ = -1;
   const std::string parent =
-      std::filesystem::path(path).parent_path().string();
+      std::filesystem::path(path_).parent_path().string();
   return SyncDirectory(parent.empty() ? "." : parent);
 }
 
@@ -125,8 +155,8 @@ absl::Status MakeDirectories(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error || !std::filesystem::is_directory(path, error)) {
-    return InvalidArgument(path + ": cannot make directory: " +
-                           error.message());
+    return InvalidArgument(path +
+                           ": cannot make directory: " + error.message());
   }
   return absl::OkStatus();
 }
@@ -152,8 +182,7 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   MappedFile file;
   file.path_ = path;
   if (size > 0) {
-    void* data =
-        ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (data == MAP_FAILED) return Internal(Why(path, "cannot map"));
     file.data_ = static_cast<const std::byte*>(data);
     file.size_ = size;
@@ -161,7 +190,9 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   return file;
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+MappedFile::MappedFile(MappedFile&& other) noexcept {
+  *this = std::move(other);
+}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);

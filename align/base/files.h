@@ -22,6 +22,34 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
 absl::Status WriteFileAtomically(const std::string& path,
                                  std::string_view contents);
 
+// A file that appears under its name only when it is complete, for contents too
+// large to hold at once. Writes go to a file beside `path`; Commit fsyncs,
+// renames and fsyncs the directory. Destroyed without Commit, it leaves
+// nothing. Owned by one thread.
+class AtomicFile {
+ public:
+  // kInvalidArgument if the file beside `path` cannot be created.
+  static absl::StatusOr<AtomicFile> Create(const std::string& path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile();
+
+  // Appends; kResourceExhausted when the disk refuses. After an error only
+  // destruction makes sense.
+  absl::Status Write(std::string_view bytes);
+  // Ends the file; nothing may be written afterwards. A failed fsync is final:
+  // the kernel may already have dropped the pages.
+  absl::Status Commit();
+
+ private:
+  AtomicFile() = default;
+  std::string path_;
+  std::string aside_;
+  int fd_ = -1;  // -1: committed, moved from or never opened
+};
+
 // Makes `path` and its parents; an existing directory is fine.
 absl::Status MakeDirectories(const std::string& path);
 

@@ -98,7 +98,7 @@ void PaddedTile(const MatrixView& a, const MatrixView& b, float* c,
 void Tiled(const MatrixView& a, const MatrixView& b, float* c, int64_t c_stride,
            bool accumulate) {
   // A narrow product (a weight gradient) would otherwise be one tile.
-  const int64_t tile = a.rows <= 2 * kTileRows && a.cols >= 512 ? 16 : kTileRows;
+  const int64_t tile = a.rows < 2 * kTileRows && a.cols >= 512 ? 16 : kTileRows;
   const int64_t row_tiles = (a.rows + tile - 1) / tile;
   const int64_t col_tiles = (b.cols + kTileCols - 1) / kTileCols;
   ParallelFor(row_tiles * col_tiles, [&](int64_t t) {

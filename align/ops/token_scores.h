@@ -44,6 +44,11 @@ TokenScores ScoreTokens(const Tensor& hidden, const Tensor& head,
                         std::span<const ScoredToken> tokens,
                         const ScoreOptions& options = {});
 
+// The one subtraction that turns a scaled logit into a log-probability.
+inline float LogProb(float logit, float log_sum_exp) {
+  return logit - log_sum_exp;
+}
+
 // Sampling's side of the same computation, same bits: the scaled logits
 // [R, V] of every row of hidden [R, D], and each row's log-sum-exp, so that
 // log p(v) = logits[r, v] - log_sum_exp[r]. Never recorded.

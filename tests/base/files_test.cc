@@ -22,6 +22,30 @@ TEST(FilesTest, AtomicWriteThenReadGivesTheBytes) {
   std::filesystem::remove(path);
 }
 
+TEST(FilesTest, AtomicFileAppearsOnlyOnCommit) {
+  const std::string path = TempPath("atomic");
+  auto file = AtomicFile::Create(path);
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE(file->Write("one ").ok());
+  ASSERT_TRUE(file->Write("two").ok());
+  EXPECT_FALSE(FileExists(path));
+  ASSERT_TRUE(file->Commit().ok());
+  EXPECT_EQ(*ReadFile(path), "one two");
+  std::filesystem::remove(path);
+}
+
+TEST(FilesTest, AbandonedAtomicFileLeavesNothing) {
+  const std::string folder = TempPath("abandoned");
+  ASSERT_TRUE(MakeDirectories(folder).ok());
+  {
+    auto file = AtomicFile::Create(folder + "/file");
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE(file->Write("part").ok());
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+  std::filesystem::remove_all(folder);
+}
+
 TEST(FilesTest, MissingFileIsNotFoundAndNamesThePath) {
   const auto contents = ReadFile("/nonexistent/file");
   EXPECT_EQ(contents.status().code(), absl::StatusCode::kNotFound);

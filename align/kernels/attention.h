@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace align::kernels {
+
+// Attention of one key/value head, over query vectors of `dim` floats.
+//
+// Keys stand in tiles of 16 absolute positions; a score is one chain of FMAs
+// over dim; exponentials go to the lane of their position and tiles are added
+// in position order; values are added one position after the other. So a
+// query's result depends on that query and on the keys and values before it,
+// and on nothing else.
+
+// Keys and values of positions 0..count-1, one pointer each to `dim` floats,
+// with keys (and for the backward pass values) transposed by tiles:
+// tiles[position / 16][d][position % 16], missing positions zero.
+class KeyTiles {
+ public:
+  // Keeps the pointers; reads all `dim` floats behind each.
+  void Assign(const std::vector<const float*>& rows, int64_t dim);
+  const float* tile(int64_t index) const {
+    return data_.data() + index * dim_ * 16;
+  }
+  int64_t tiles() const { return tiles_; }
+
+ private:
+  std::vector<float> data_;
+  int64_t dim_ = 0;
+  int64_t tiles_ = 0;
+};
+
+// Up to four query vectors at once.
+inline constexpr int64_t kQueryBlock = 4;
+struct QueryBlock {
+  int64_t count = 0;                     // 1..4
+  const float* q[kQueryBlock] = {};      // `dim` floats each
+  int64_t visible[kQueryBlock] = {};     // keys each sees: its position + 1
+};
+
+// Scratch that callers keep between blocks.
+struct AttentionScratch {
+  std::vector<float> probabilities;  // [4, tiles * 16]
+  std::vector<float> gradients;      // the same, for the backward pass
+};
+
+// For each query of the block: the exponentials e^(s - max) of its scores into
+// scratch.probabilities (zero beyond `visible`), its maximum and their sum.
+void ScoreBlock(const QueryBlock& block, const KeyTiles& keys, int64_t dim,
+                float scale, AttentionScratch& scratch,
+                float maximum[kQueryBlock], float sum[kQueryBlock]);
+
+// out[i] = sum over positions of exponential * value / sum[i].
+void MixValues(const QueryBlock& block,
+               const std::vector<const float*>& values, int64_t dim,
+               int64_t stride, const AttentionScratch& scratch,
+               const float sum[kQueryBlock], float* const out[kQueryBlock]);
+
+// The gradients of one block, given d(out) and out of each query: adds into
+// dq[i], and into dk and dv of every visible position.
+struct BlockGradients {
+  const float* out[kQueryBlock] = {};
+  const float* dout[kQueryBlock] = {};
+  float* dq[kQueryBlock] = {};
+};
+struct KeyGradients {
+  const std::vector<const float*>* keys = nullptr;
+  std::vector<float*>* dk = nullptr;
+  std::vector<float*>* dv = nullptr;
+};
+void BackwardBlock(const QueryBlock& block, const BlockGradients& gradients,
+                   const KeyTiles& keys, const KeyTiles& values,
+                   const KeyGradients& rows, int64_t dim, float scale,
+                   AttentionScratch& scratch);
+
+}  // namespace align::kernels

@@ -1,0 +1,177 @@
+#include "align/models/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "align/base/files.h"
+#include "align/base/log.h"
+#include "align/models/checkpoint_reader.h"
+#include "align/models/llama.h"
+#include "align/models/safetensors_writer.h"
+#include "align/models/tensor_spec.h"
+
+namespace align {
+namespace {
+
+constexpr char kScoreWeight[] = "score.weight";
+
+std::vector<ParamSpec> SpecsOf(const ModelConfig& config) {
+  std::vector<ParamSpec> specs;
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    specs.push_back({.name = spec.name, .shape = spec.shape});
+  }
+  return specs;
+}
+
+// One class an architecture; ModelConfig has refused all others.
+std::unique_ptr<Model> MakeEmpty(const ModelConfig& config) {
+  return std::make_unique<Llama>(config);
+}
+
+double InitialDeviation(const ModelConfig& config, const ParamSpec& spec) {
+  constexpr double kInitializerRange = 0.02;  // transformers' LlamaConfig
+  return spec.name == kScoreWeight
+             ? 1 / std::sqrt(static_cast<double>(config.hidden_size) + 1)
+             : kInitializerRange;
+}
+
+void DrawParameter(const ModelConfig& config, const Rng& rng, size_t param,
+                   ParamStore& params) {
+  const ParamSpec& spec = params.specs()[param];
+  const std::span<float> values = params.values(param);
+  if (spec.shape.size() == 1) {
+    const bool bias = spec.name.ends_with(".bias");
+    std::fill(values.begin(), values.end(), bias ? 0.0f : 1.0f);
+    return;
+  }
+  const double deviation = InitialDeviation(config, spec);
+  Rng stream = rng.Fork(spec.name);
+  for (float& v : values) v = static_cast<float>(deviation * stream.Normal());
+}
+
+absl::Status CopyTensors(const CheckpointReader& reader, ParamStore& params) {
+  for (size_t i = 0; i < params.specs().size(); ++i) {
+    const TensorInfo* info = reader.Find(params.specs()[i].name);
+    if (info == nullptr) continue;  // a new head: CheckTensors saw the rest
+    ALIGN_RETURN_IF_ERROR(Annotate(CopyToFloat(*info, params.values(i)),
+                                   reader.directory() + ": " + info->name));
+  }
+  return absl::OkStatus();
+}
+
+// Checks the tensors of `config` and copies those that `model` also has.
+absl::Status Fill(const ModelConfig& config, const std::string& directory,
+                  Model& model) {
+  ALIGN_ASSIGN_OR_RETURN(const CheckpointReader reader,
+                         CheckpointReader::Open(directory));
+  ALIGN_ASSIGN_OR_RETURN(const std::vector<std::string> unused,
+                         CheckTensors(config, reader));
+  for (const std::string& name : unused) {
+    LogInfo(directory + ": tensor " + name + " is not used by " +
+            std::string(ArchitectureName(config.architecture)));
+  }
+  return CopyTensors(reader, model.params());
+}
+
+}  // namespace
+
+Model::Model(ModelConfig config)
+    : config_(std::move(config)),
+      params_(std::make_unique<ParamStore>(SpecsOf(config_))) {}
+
+const Tensor& Model::Head() const {
+  if (params_->Has(kScoreWeight)) return params_->Get(kScoreWeight);
+  return params_->Get(config_.tie_word_embeddings ? "model.embed_tokens.weight"
+                                                  : "lm_head.weight");
+}
+
+absl::Status Model::CheckTokens(std::span<const int32_t> tokens,
+                                const Segments& segments) const {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= config_.vocab_size) {
+      return InvalidArgument("token " + std::to_string(i) + ": id " +
+                             std::to_string(tokens[i]) +
+                             "; expected 0 to " +
+                             std::to_string(config_.vocab_size - 1));
+    }
+  }
+  for (const Segment& s : segments.list()) {
+    if (s.position + s.length > config_.max_position_embeddings) {
+      return InvalidArgument(
+          "sequence of " + std::to_string(s.position + s.length) +
+          " tokens; the model has " +
+          std::to_string(config_.max_position_embeddings) + " positions");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config,
+                                                   const Rng& rng) {
+  ALIGN_RETURN_IF_ERROR(ValidateConfig(config));
+  std::unique_ptr<Model> model = MakeEmpty(config);
+  for (size_t i = 0; i < model->params().specs().size(); ++i) {
+    DrawParameter(config, rng, i, model->params());
+  }
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory) {
+  ALIGN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  std::unique_ptr<Model> model = MakeEmpty(config);
+  ALIGN_RETURN_IF_ERROR(Fill(config, directory, *model));
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
+    const std::string& directory, const Rng& rng) {
+  ALIGN_ASSIGN_OR_RETURN(const ModelConfig found, ReadModelConfig(directory));
+  if (found.architecture == Architecture::kLlamaForSequenceClassification) {
+    return LoadModel(directory);
+  }
+  ModelConfig config = found;
+  config.architecture = Architecture::kLlamaForSequenceClassification;
+  config.num_labels = 1;
+  std::unique_ptr<Model> model = MakeEmpty(config);
+  ALIGN_RETURN_IF_ERROR(Fill(found, directory, *model));
+  ParamStore& params = model->params();
+  for (size_t i = 0; i < params.specs().size(); ++i) {
+    if (params.specs()[i].name == kScoreWeight) {
+      DrawParameter(config, rng, i, params);
+    }
+  }
+  return model;
+}
+
+std::unique_ptr<Model> CloneModel(const Model& model) {
+  std::unique_ptr<Model> copy = MakeEmpty(model.config());
+  copy->params().CopyValuesFrom(model.params());
+  return copy;
+}
+
+absl::Status SaveModel(const Model& model, const std::string& directory,
+                       const std::string& tokenizer_directory,
+                       WeightFormat format) {
+  ALIGN_RETURN_IF_ERROR(MakeDirectories(directory));
+  const StoredDtype dtype =
+      format == WeightFormat::kF32 ? StoredDtype::kF32 : StoredDtype::kBF16;
+  std::vector<TensorToWrite> tensors;
+  for (const ParamSpec& spec : model.params().specs()) {
+    tensors.push_back({.name = spec.name,
+                       .shape = spec.shape,
+                       .values = model.params().Get(spec.name).values()});
+  }
+  ALIGN_RETURN_IF_ERROR(WriteSafetensors(directory + "/model.safetensors",
+                                         std::move(tensors),
+                                         {.dtype = dtype}));
+  ALIGN_RETURN_IF_ERROR(
+      WriteModelConfig(directory, model.config(), dtype));
+  if (model.config().architecture == Architecture::kLlamaForCausalLM) {
+    ALIGN_RETURN_IF_ERROR(WriteGenerationConfig(directory, model.config()));
+  }
+  if (tokenizer_directory.empty()) return absl::OkStatus();
+  return CopyTokenizerFiles(tokenizer_directory, directory).status();
+}
+
+}  // namespace align

@@ -1,0 +1,121 @@
+#include "align/models/safetensors_writer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "align/base/files.h"
+#include "align/base/json_writer.h"
+
+namespace align {
+namespace {
+
+constexpr size_t kChunk = 1 << 16;  // elements converted at a time
+
+absl::Status CheckTensor(const TensorToWrite& tensor,
+                         const std::string& where) {
+  int64_t count = 1;
+  bool good = tensor.name != "__metadata__";
+  for (const int64_t extent : tensor.shape) {
+    good =
+        good && extent >= 0 && !__builtin_mul_overflow(count, extent, &count);
+  }
+  if (good && count == static_cast<int64_t>(tensor.values.size())) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument(where + ": " + tensor.name + ": shape " +
+                         ShapeText(tensor.shape) + " with " +
+                         std::to_string(tensor.values.size()) + " values");
+}
+
+// The length and the JSON text, padded with spaces so that data begin at a
+// multiple of 8.
+absl::StatusOr<std::string> Header(const std::vector<TensorToWrite>& tensors,
+                                   const SafetensorsOptions& options) {
+  JsonWriter json({.indent = 0});
+  json.BeginObject();
+  if (!options.metadata.empty()) {
+    json.Key("__metadata__");
+    json.BeginObject();
+    for (const auto& [key, value] : options.metadata) json.Field(key, value);
+    json.EndObject();
+  }
+  int64_t offset = 0;
+  for (const TensorToWrite& tensor : tensors) {
+    const int64_t begin = offset;
+    offset +=
+        static_cast<int64_t>(tensor.values.size()) * DtypeBytes(options.dtype);
+    json.Key(tensor.name);
+    json.BeginObject();
+    json.Field("dtype", DtypeName(options.dtype));
+    json.Field("shape", tensor.shape);
+    json.Field("data_offsets", std::vector<int64_t>{begin, offset});
+    json.EndObject();
+  }
+  json.EndObject();
+  ALIGN_ASSIGN_OR_RETURN(std::string text, std::move(json).Finish());
+  text.append((8 - text.size() % 8) % 8, ' ');
+  const uint64_t length = text.size();
+  std::string bytes(sizeof length, '\0');
+  std::memcpy(bytes.data(), &length, sizeof length);
+  return bytes + text;
+}
+
+absl::Status WriteValues(AtomicFile& file, std::span<const float> values,
+                         StoredDtype dtype) {
+  if (dtype == StoredDtype::kF32) {
+    return file.Write(
+        {reinterpret_cast<const char*>(values.data()), values.size_bytes()});
+  }
+  std::vector<uint16_t> chunk(std::min(kChunk, values.size()));
+  while (!values.empty()) {
+    const size_t count = std::min(chunk.size(), values.size());
+    std::transform(values.begin(), values.begin() + count, chunk.begin(),
+                   FloatToBfloat);
+    ALIGN_RETURN_IF_ERROR(
+        file.Write({reinterpret_cast<const char*>(chunk.data()), 2 * count}));
+    values = values.subspan(count);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+uint16_t FloatToBfloat(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  // Rounding could carry a NaN's low payload away and leave infinity.
+  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  const uint32_t even = (bits >> 16) & 1;
+  return static_cast<uint16_t>((bits + 0x7FFF + even) >> 16);
+}
+
+absl::Status WriteSafetensors(const std::string& path,
+                              std::vector<TensorToWrite> tensors,
+                              const SafetensorsOptions& options) {
+  if (options.dtype != StoredDtype::kF32 &&
+      options.dtype != StoredDtype::kBF16) {
+    return Unimplemented(path + ": cannot write " +
+                         std::string(DtypeName(options.dtype)) +
+                         "; F32 or BF16 expected");
+  }
+  std::sort(tensors.begin(), tensors.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    ALIGN_RETURN_IF_ERROR(CheckTensor(tensors[i], path));
+    if (i > 0 && tensors[i].name == tensors[i - 1].name) {
+      return InvalidArgument(path + ": " + tensors[i].name + " is given twice");
+    }
+  }
+  auto header = Header(tensors, options);
+  if (!header.ok()) return Annotate(header.status(), path);
+  ALIGN_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  ALIGN_RETURN_IF_ERROR(file.Write(*header));
+  for (const TensorToWrite& tensor : tensors) {
+    ALIGN_RETURN_IF_ERROR(WriteValues(file, tensor.values, options.dtype));
+  }
+  return file.Commit();
+}
+
+}  // namespace align

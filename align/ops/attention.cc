@@ -1,0 +1,232 @@
+#include "align/kernels/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "align/base/check.h"
+#include "align/base/threads.h"
+#include "align/ops/cached_attention.h"
+#include "align/ops/ops.h"
+#include "align/tensor/tape.h"
+
+namespace align {
+namespace {
+
+using kernels::kQueryBlock;
+using Pointers = std::vector<const float*>;
+
+float Scale(const AttentionShape& shape) {
+  return static_cast<float>(1 / std::sqrt(static_cast<double>(shape.head_dim)));
+}
+
+// The query vectors that share one key/value head: vector i is head i % group
+// of row i / group of the rows [begin, begin + rows), the first of which stands
+// at `position`.
+struct QueryRange {
+  int64_t begin, rows, position;
+  int64_t kv_head, group, dim, width;
+
+  int64_t count() const { return rows * group; }
+  int64_t offset(int64_t i) const {
+    return (begin + i / group) * width + (kv_head * group + i % group) * dim;
+  }
+  kernels::QueryBlock Block(const float* q, int64_t first) const {
+    kernels::QueryBlock block;
+    block.count = std::min(kQueryBlock, count() - first);
+    for (int64_t i = 0; i < block.count; ++i) {
+      block.q[i] = q + offset(first + i);
+      block.visible[i] = position + (first + i) / group + 1;
+    }
+    return block;
+  }
+};
+
+QueryRange MakeRange(int64_t begin, int64_t rows, int64_t position,
+                     int64_t kv_head, const AttentionShape& shape) {
+  return {.begin = begin,
+          .rows = rows,
+          .position = position,
+          .kv_head = kv_head,
+          .group = shape.heads / shape.kv_heads,
+          .dim = shape.head_dim,
+          .width = shape.heads * shape.head_dim};
+}
+
+// Keys, values and scratch of one unit of work; kept by the thread that runs
+// it, so that a steady step allocates nothing.
+struct Workspace {
+  Pointers keys, values;
+  kernels::KeyTiles key_tiles, value_tiles;
+  kernels::AttentionScratch scratch;
+};
+
+void AttendRange(const QueryRange& range, const float* q, Workspace& work,
+                 float scale, float* out) {
+  work.key_tiles.Assign(work.keys, range.dim);
+  for (int64_t first = 0; first < range.count(); first += kQueryBlock) {
+    const kernels::QueryBlock block = range.Block(q, first);
+    float maximum[kQueryBlock], sum[kQueryBlock];
+    kernels::ScoreBlock(block, work.key_tiles, range.dim, scale, work.scratch,
+                        maximum, sum);
+    float* rows[kQueryBlock] = {};
+    for (int64_t i = 0; i < block.count; ++i) {
+      rows[i] = out + range.offset(first + i);
+    }
+    const int64_t stride =
+        static_cast<int64_t>(work.scratch.probabilities.size()) / kQueryBlock;
+    kernels::MixValues(block, work.values, range.dim, stride, work.scratch, sum,
+                       rows);
+  }
+}
+
+// Pointers to the rows of a segment's whole chain at one key/value head.
+template <class T>
+void ChainRows(const Segments& segments, int32_t segment, T* base,
+               int64_t width, int64_t offset, std::vector<T*>& rows) {
+  rows.clear();
+  for (int32_t s : segments.Chain(segment)) {
+    for (int64_t i = 0; i < segments[s].length; ++i) {
+      rows.push_back(base + (segments[s].begin + i) * width + offset);
+    }
+  }
+}
+
+void CheckShapes(const Tensor& q, const Tensor& k, const Tensor& v,
+                 int64_t rows, const AttentionShape& shape) {
+  const int64_t kv_width = shape.kv_heads * shape.head_dim;
+  ALIGN_CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0 &&
+              q.shape() == Shape({rows, shape.heads * shape.head_dim}) &&
+              k.shape() == Shape({rows, kv_width}) && v.shape() == k.shape())
+      << "[Attention] q " << ToString(q.shape()) << ", k "
+      << ToString(k.shape()) << ", v " << ToString(v.shape()) << " for " << rows
+      << " rows, " << shape.heads << " heads, " << shape.kv_heads
+      << " kv heads of " << shape.head_dim;
+}
+
+struct AttentionInputs {
+  Tensor q, k, v;
+  Tensor out;  // without history
+  Segments segments;
+  AttentionShape shape;
+};
+
+// Adds the gradients of one tree of segments at one key/value head. Trees share
+// no rows and heads no columns, so units may run in any order.
+void BackwardTree(const AttentionInputs& in, const float* grad, int32_t root,
+                  const std::vector<int32_t>& roots, int64_t kv_head,
+                  float* dq, float* dk, float* dv) {
+  thread_local Workspace work;
+  const int64_t dim = in.shape.head_dim;
+  const int64_t kv_width = in.shape.kv_heads * dim;
+  const int64_t offset = kv_head * dim;
+  std::vector<float*> dk_rows, dv_rows;
+  for (int32_t s = root; s < in.segments.count(); ++s) {
+    if (roots[s] != root || in.segments[s].length == 0) continue;
+    ChainRows(in.segments, s, in.k.data(), kv_width, offset, work.keys);
+    ChainRows(in.segments, s, in.v.data(), kv_width, offset, work.values);
+    ChainRows(in.segments, s, dk, kv_width, offset, dk_rows);
+    ChainRows(in.segments, s, dv, kv_width, offset, dv_rows);
+    work.key_tiles.Assign(work.keys, dim);
+    work.value_tiles.Assign(work.values, dim);
+    const QueryRange range =
+        MakeRange(in.segments[s].begin, in.segments[s].length,
+                  in.segments[s].position, kv_head, in.shape);
+    for (int64_t first = 0; first < range.count(); first += kQueryBlock) {
+      const kernels::QueryBlock block = range.Block(in.q.data(), first);
+      kernels::BlockGradients gradients;
+      for (int64_t i = 0; i < block.count; ++i) {
+        const int64_t at = range.offset(first + i);
+        gradients.out[i] = in.out.data() + at;
+        gradients.dout[i] = grad + at;
+        gradients.dq[i] = dq + at;
+      }
+      kernels::BackwardBlock(
+          block, gradients, work.key_tiles, work.value_tiles,
+          {.keys = &work.keys, .dk = &dk_rows, .dv = &dv_rows}, dim,
+          Scale(in.shape), work.scratch);
+    }
+  }
+}
+
+void BackwardAttention(const AttentionInputs& in, const float* grad) {
+  // A constant input's gradient goes to a scratch buffer.
+  std::vector<Tensor> unwanted;
+  const auto gradient = [&](const Tensor& input) {
+    if (input.requires_grad()) return input.grad();
+    unwanted.push_back(Tensor::Zeros(input.shape()));
+    return unwanted.back().data();
+  };
+  float* dq = gradient(in.q);
+  float* dk = gradient(in.k);
+  float* dv = gradient(in.v);
+  const std::vector<int32_t> roots = in.segments.Roots();
+  std::vector<int32_t> trees;
+  for (int32_t s = 0; s < in.segments.count(); ++s) {
+    if (roots[s] == s) trees.push_back(s);
+  }
+  const int64_t heads = in.shape.kv_heads;
+  ParallelFor(static_cast<int64_t>(trees.size()) * heads, [&](int64_t unit) {
+    BackwardTree(in, grad, trees[unit / heads], roots, unit % heads, dq, dk,
+                 dv);
+  });
+}
+
+}  // namespace
+
+Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                 const Segments& segments, const AttentionShape& shape) {
+  CheckShapes(q, k, v, segments.rows(), shape);
+  Tensor out = Tensor::Empty(q.shape());
+  const int64_t kv_width = shape.kv_heads * shape.head_dim;
+  ParallelFor(segments.count() * shape.kv_heads, [&](int64_t unit) {
+    thread_local Workspace work;
+    const int32_t s = static_cast<int32_t>(unit / shape.kv_heads);
+    const int64_t kv_head = unit % shape.kv_heads;
+    const int64_t offset = kv_head * shape.head_dim;
+    ChainRows(segments, s, k.data(), kv_width, offset, work.keys);
+    ChainRows(segments, s, v.data(), kv_width, offset, work.values);
+    AttendRange(MakeRange(segments[s].begin, segments[s].length,
+                          segments[s].position, kv_head, shape),
+                q.data(), work, Scale(shape), out.data());
+  });
+  const AttentionInputs inputs{.q = q,
+                               .k = k,
+                               .v = v,
+                               .out = out.Detach(),
+                               .segments = segments,
+                               .shape = shape};
+  return Record(
+      "Attention", out, {q, k, v},
+      [inputs](const float* grad) { BackwardAttention(inputs, grad); });
+}
+
+Tensor CachedAttention(const Tensor& q,
+                       const std::vector<CachedQueries>& sequences,
+                       const AttentionShape& shape) {
+  Tensor out = Tensor::Empty(q.shape());
+  const int64_t kv_width = shape.kv_heads * shape.head_dim;
+  const int64_t units = static_cast<int64_t>(sequences.size()) * shape.kv_heads;
+  ParallelFor(units, [&](int64_t unit) {
+    thread_local Workspace work;
+    const CachedQueries& sequence = sequences[unit / shape.kv_heads];
+    const int64_t kv_head = unit % shape.kv_heads;
+    const int64_t offset = kv_head * shape.head_dim;
+    work.keys.clear();
+    work.values.clear();
+    for (const KeySpan& span : sequence.spans) {
+      for (int64_t i = 0; i < span.rows; ++i) {
+        work.keys.push_back(span.k + i * kv_width + offset);
+        work.values.push_back(span.v + i * kv_width + offset);
+      }
+    }
+    const int64_t position =
+        static_cast<int64_t>(work.keys.size()) - sequence.rows;
+    AttendRange(
+        MakeRange(sequence.begin, sequence.rows, position, kv_head, shape),
+        q.data(), work, Scale(shape), out.data());
+  });
+  return out;
+}
+
+}  // namespace align

@@ -1,0 +1,188 @@
+#include "align/models/llama.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include "align/base/threads.h"
+#include "align/dnnl/matmul.h"
+#include "align/models/model.h"
+#include "align/ops/packed_batch.h"
+#include "align/ops/token_scores.h"
+#include "align/tensor/tape.h"
+#include "tests/support/tiny_model.h"
+
+namespace align {
+namespace {
+
+// A prompt with two completions, and the same tokens without sharing.
+struct Packings {
+  std::vector<int32_t> prompt = RandomTokens(19, Rng(1));
+  std::vector<int32_t> a = RandomTokens(7, Rng(2));
+  std::vector<int32_t> b = RandomTokens(12, Rng(3));
+  PackedBatch shared, separate, reversed;
+
+  Packings() {
+    const int32_t p = shared.AppendPrompt(prompt);
+    shared.AppendCompletion(p, a);
+    shared.AppendCompletion(p, b);
+    separate.AppendCompletion(separate.AppendPrompt(prompt), a);
+    separate.AppendCompletion(separate.AppendPrompt(prompt), b);
+    reversed.AppendCompletion(reversed.AppendPrompt(prompt), b);
+    reversed.AppendCompletion(reversed.AppendPrompt(prompt), a);
+  }
+};
+
+std::vector<float> Scores(const Model& model, const PackedBatch& batch) {
+  const NoGrad no_grad;
+  const TokenScores scores =
+      ScoreTokens(model.Hidden(batch.tokens, batch.segments), model.Head(),
+                  batch.scored);
+  return {scores.log_probs().begin(), scores.log_probs().end()};
+}
+
+TEST(LlamaTest, LogProbBitsDependOnNeitherSharingNorOrderNorThreads) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  const std::unique_ptr<Model> model = TinyModel();
+  const Packings p;
+  const std::vector<float> shared = Scores(*model, p.shared);
+  EXPECT_EQ(shared, Scores(*model, p.separate));
+  std::vector<float> reversed = Scores(*model, p.reversed);
+  std::rotate(reversed.begin(), reversed.begin() + 12, reversed.end());
+  EXPECT_EQ(shared, reversed);
+  SetThreads(3);
+  EXPECT_EQ(shared, Scores(*model, p.shared));
+  SetThreads(1);
+}
+
+TEST(LlamaTest, CachedRowsHaveTheBitsOfPackedRows) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  const std::unique_ptr<Model> model = TinyModel();
+  const Packings p;
+  const Tensor packed = model->Hidden(p.shared.tokens, p.shared.segments);
+  KvCache cache = model->MakeCache();
+  const int32_t prompt = cache.AddSequence(19);
+  const CachedRows prompt_rows{.sequence = prompt, .rows = 19};
+  const Tensor prefill = model->HiddenCached(
+      p.prompt, std::span<const CachedRows>(&prompt_rows, 1), cache);
+  EXPECT_EQ(std::memcmp(prefill.data(), packed.data(), 19 * 32 * 4), 0);
+  const int32_t first = cache.AddSequence(7, prompt);
+  const int32_t second = cache.AddSequence(12, prompt);
+  for (int i = 0; i < 7; ++i) {
+    const CachedRows rows[] = {{second, 1}, {first, 1}};
+    const std::vector<int32_t> tokens = {p.b[i], p.a[i]};
+    const Tensor step = model->HiddenCached(tokens, rows, cache);
+    EXPECT_EQ(std::memcmp(step.data(), packed.data() + (26 + i) * 32, 128), 0);
+    EXPECT_EQ(std::memcmp(step.data() + 32, packed.data() + (19 + i) * 32, 128),
+              0);
+  }
+  EXPECT_EQ(cache.length(first), 26);
+}
+
+TEST(LlamaTest, SharedAndSeparateGradientsAgree) {
+  const Packings p;
+  std::vector<std::vector<float>> grads;
+  for (const PackedBatch* batch : {&p.shared, &p.separate}) {
+    const std::unique_ptr<Model> model = TinyModel();
+    model->params().EnableGradients();
+    const TokenScores scores =
+        ScoreTokens(model->Hidden(batch->tokens, batch->segments),
+                    model->Head(), batch->scored);
+    std::vector<float> seed(scores.values.size());
+    for (size_t i = 0; i < seed.size(); ++i) seed[i] = i % 3 == 0 ? -1 : 0.5f;
+    Backward(scores.values, seed);
+    const std::span<float> g = model->params().grads();
+    grads.emplace_back(g.begin(), g.end());
+  }
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < grads[0].size(); ++i) {
+    difference += std::pow(grads[0][i] - grads[1][i], 2);
+    norm += std::pow(grads[0][i], 2);
+  }
+  EXPECT_LT(std::sqrt(difference / norm), 1e-6);
+}
+
+// The whole model as one function: a step along the gradient changes the value
+// by step * |gradient|^2.
+TEST(LlamaTest, GradientPredictsTheChangeOfTheLoss) {
+  const Packings p;
+  const std::unique_ptr<Model> model = TinyModel(1, /*tied=*/true);
+  const auto value = [&] {
+    double sum = 0;
+    for (float x : Scores(*model, p.shared)) sum += x;
+    return sum;
+  };
+  model->params().EnableGradients();
+  const TokenScores scores =
+      ScoreTokens(model->Hidden(p.shared.tokens, p.shared.segments),
+                  model->Head(), p.shared.scored);
+  Backward(scores.values, std::vector<float>(scores.values.size(), 1.0f));
+  double squared_norm = 0;
+  for (float g : model->params().grads()) squared_norm += double{g} * g;
+  // Small enough for the linear term to rule, large enough for f32 sums.
+  const double step = 2e-2 / squared_norm;
+  const double before = value();
+  const auto move = [&](double by) {
+    for (size_t i = 0; i < model->params().values().size(); ++i) {
+      model->params().values()[i] +=
+          static_cast<float>(by * model->params().grads()[i]);
+    }
+  };
+  move(step);
+  const double up = value();
+  move(-2 * step);
+  const double down = value();
+  EXPECT_NEAR((up - down) / 2, 2e-2, 4e-4);
+  EXPECT_NEAR((up + down) / 2, before, 4e-3);
+}
+
+TEST(ModelTest, SaveThenLoadIsBitEqual) {
+  const std::string directory = ::testing::TempDir() + "/align_model_test";
+  for (bool tied : {false, true}) {
+    const std::unique_ptr<Model> model = TinyModel(3, tied);
+    ASSERT_TRUE(SaveModel(*model, directory, "").ok());
+    const auto loaded = LoadModel(directory);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ((*loaded)->params().Hash(), model->params().Hash());
+    EXPECT_EQ((*loaded)->config(), model->config());
+  }
+  std::filesystem::remove_all(directory);
+}
+
+TEST(ModelTest, RewardModelTakesTheTrunkAndSavesAsClassifier) {
+  const std::string directory = ::testing::TempDir() + "/align_reward_test";
+  const std::unique_ptr<Model> policy = TinyModel(3);
+  ASSERT_TRUE(SaveModel(*policy, directory, "").ok());
+  const auto reward = LoadRewardModel(directory, Rng(5));
+  ASSERT_TRUE(reward.ok()) << reward.status();
+  EXPECT_EQ((*reward)->Head().shape(), Shape({1, 32}));
+  const std::string name = "model.layers.1.mlp.down_proj.weight";
+  EXPECT_EQ((*reward)->params().Get(name).data()[5],
+            policy->params().Get(name).data()[5]);
+  ASSERT_TRUE(SaveModel(**reward, directory, "").ok());
+  const auto again = LoadRewardModel(directory, Rng(6));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->params().Hash(), (*reward)->params().Hash());
+  std::filesystem::remove_all(directory);
+}
+
+TEST(ModelTest, TokensOutsideVocabularyAndTooLongSequencesAreRefused) {
+  const std::unique_ptr<Model> model = TinyModel();
+  Segments segments;
+  segments.Append(2);
+  EXPECT_TRUE(model->CheckTokens(std::vector<int32_t>{0, 60}, segments).ok());
+  const absl::Status outside =
+      model->CheckTokens(std::vector<int32_t>{0, 61}, segments);
+  EXPECT_NE(Message(outside).find("token 1: id 61; expected 0 to 60"),
+            std::string::npos);
+  Segments lengthy;
+  lengthy.Append(129);
+  EXPECT_EQ(model->CheckTokens({}, lengthy).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace align

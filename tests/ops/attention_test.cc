@@ -1,0 +1,131 @@
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+#include "align/base/threads.h"
+#include "align/ops/cached_attention.h"
+#include "align/ops/ops.h"
+#include "tests/support/op_check.h"
+
+namespace align {
+namespace {
+
+Segments Alone(int64_t length) {
+  Segments segments;
+  segments.Append(length);
+  return segments;
+}
+
+// Two trees: a prompt with two completions, one of which is continued; and a
+// prompt with an empty and a one-token completion.
+Segments Forest() {
+  Segments segments;
+  const int32_t a = segments.Append(5);
+  const int32_t b = segments.Append(3, a);
+  segments.Append(2, a);
+  const int32_t c = segments.Append(1);
+  segments.Append(0, c);
+  segments.Append(1, c);
+  segments.Append(2, b);
+  return segments;
+}
+
+void Check(const Segments& segments, const AttentionShape& shape) {
+  const int64_t n = segments.rows();
+  CheckOp({{n, shape.heads * shape.head_dim},
+           {n, shape.kv_heads * shape.head_dim},
+           {n, shape.kv_heads * shape.head_dim}},
+          [&](const auto& x) {
+            return Attention(x[0], x[1], x[2], segments, shape);
+          },
+          [&](const auto& x) {
+            return oracle::Attention(x[0], x[1], x[2], segments, shape.heads,
+                                     shape.kv_heads, shape.head_dim);
+          });
+}
+
+TEST(AttentionTest, AgreesWithTheOracle) {
+  Check(Alone(1), {.heads = 1, .kv_heads = 1, .head_dim = 1});
+  Check(Alone(7), {.heads = 3, .kv_heads = 1, .head_dim = 5});
+  Check(Alone(18), {.heads = 2, .kv_heads = 2, .head_dim = 8});
+  Check(Forest(), {.heads = 4, .kv_heads = 2, .head_dim = 3});
+}
+
+TEST(AttentionTest, RowsSeeNeitherLaterRowsNorOtherTrees) {
+  const AttentionShape shape{.heads = 2, .kv_heads = 1, .head_dim = 4};
+  const Segments segments = Forest();
+  const int64_t n = segments.rows();
+  const std::vector<float> q = RandomFloats(n * 8, Rng(1));
+  std::vector<float> k = RandomFloats(n * 4, Rng(2));
+  std::vector<float> v = RandomFloats(n * 4, Rng(3));
+  const auto run = [&] {
+    return Attention(Tensor::From({n, 8}, q), Tensor::From({n, 4}, k),
+                     Tensor::From({n, 4}, v), segments, shape);
+  };
+  const Tensor before = run();
+  // Row 8 is the first of the second completion: only rows 8 and 9 see it.
+  for (int i = 0; i < 4; ++i) k[8 * 4 + i] = v[8 * 4 + i] = 9;
+  const Tensor after = run();
+  for (int64_t row = 0; row < n; ++row) {
+    const bool same = std::memcmp(before.data() + row * 8,
+                                  after.data() + row * 8, 32) == 0;
+    EXPECT_EQ(same, row != 8 && row != 9) << row;
+  }
+}
+
+// The promise of the design: bits do not depend on how keys are stored.
+TEST(AttentionTest, PackedSharedAndCachedAgreeToTheBit) {
+  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 6};
+  constexpr int64_t kPrompt = 21, kReply = 14, kAll = kPrompt + kReply;
+  const std::vector<float> q = RandomFloats(kAll * 24, Rng(1));
+  const std::vector<float> k = RandomFloats(kAll * 12, Rng(2));
+  const std::vector<float> v = RandomFloats(kAll * 12, Rng(3));
+  const auto whole = [&](const Segments& segments) {
+    return Attention(Tensor::From({kAll, 24}, q), Tensor::From({kAll, 12}, k),
+                     Tensor::From({kAll, 12}, v), segments, shape);
+  };
+  const Tensor alone = whole(Alone(kAll));
+  Segments cut;
+  const int32_t prompt = cut.Append(kPrompt);
+  cut.Append(kReply, prompt);
+  const Tensor shared = whole(cut);
+  EXPECT_EQ(std::memcmp(alone.data(), shared.data(), alone.size() * 4), 0);
+
+  // One token at a time, keys in two spans.
+  for (int64_t row = kPrompt; row < kAll; ++row) {
+    const Tensor one = CachedAttention(
+        Tensor::From({1, 24}, std::span(q).subspan(row * 24, 24)),
+        {{.begin = 0,
+          .rows = 1,
+          .spans = {{.k = k.data(), .v = v.data(), .rows = kPrompt},
+                    {.k = k.data() + kPrompt * 12,
+                     .v = v.data() + kPrompt * 12,
+                     .rows = row - kPrompt + 1}}}},
+        shape);
+    EXPECT_EQ(std::memcmp(one.data(), alone.data() + row * 24, 96), 0) << row;
+  }
+}
+
+TEST(AttentionTest, GradientBitsDoNotDependOnThreads) {
+  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 8};
+  const Segments segments = Forest();
+  const int64_t n = segments.rows();
+  std::vector<std::vector<float>> results;
+  for (int threads : {1, 3}) {
+    SetThreads(threads);
+    std::vector<float> q = RandomFloats(n * 32, Rng(1)), dq(q.size());
+    std::vector<float> k = RandomFloats(n * 16, Rng(2)), dk(k.size());
+    const Tensor out =
+        Attention(Tensor::Leaf({n, 32}, q, dq), Tensor::Leaf({n, 16}, k, dk),
+                  Tensor::Leaf({n, 16}, k, dk), segments, shape);
+    Backward(out, RandomFloats(n * 32, Rng(4)));
+    dq.insert(dq.end(), dk.begin(), dk.end());
+    results.push_back(dq);
+  }
+  SetThreads(1);
+  EXPECT_EQ(results[0], results[1]);
+}
+
+}  // namespace
+}  // namespace align
