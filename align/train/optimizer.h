@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <span>
 #include <vector>
 
 #include "align/nn/param_store.h"
-#include "align/train/schedule.h"
+#include "align/tensor/tensor.h"
 
 namespace align::train {
 
@@ -18,11 +18,17 @@ struct AdamWOptions {
   double weight_decay = 0;  // decoupled; matrices and tables only, not norms
 };
 
+// The factor on the learning rate at optimizer step `step`, counted from 0, as
+// transformers' LambdaLR schedules give it. Empty: 1.
+using LearningRateFactor = std::function<double(int64_t step)>;
+
 // AdamW (Loshchilov and Hutter 2019, alg. 2) with PyTorch's arithmetic, over
-// the arenas of several stores, moments in f32. The stores must outlive it.
+// the arenas of several stores, moments in f32. The stores must have gradients
+// and outlive it. Bits do not depend on the number of threads. Used by one
+// thread.
 class Optimizer {
  public:
-  Optimizer(const AdamWOptions& options, const Schedule& schedule,
+  Optimizer(const AdamWOptions& options, LearningRateFactor factor,
             std::vector<ParamStore*> stores);
 
   // Multiplies the gradients by `grad_scale` (the division by the global weight
@@ -43,10 +49,15 @@ class Optimizer {
 
  private:
   AdamWOptions options_;
-  Schedule schedule_;
+  LearningRateFactor factor_;
   std::vector<ParamStore*> stores_;
-  std::vector<Tensor> first_, second_;
+  std::vector<Tensor> first_, second_;  // one per store, arena layout
   int64_t steps_ = 0;
 };
+
+// The Euclidean norm of all gradients of `stores` together, summed in double
+// over fixed blocks in a fixed order: the same bits for any thread count.
+// Not finite when a gradient is not.
+double GradientNorm(const std::vector<ParamStore*>& stores);
 
 }  // namespace align::train

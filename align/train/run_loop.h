@@ -14,18 +14,21 @@
 
 namespace align::train {
 
-// A quantity on its way to a mean: sums leave with their denominators.
+// A quantity on its way to a mean: sums leave with their denominators. With a
+// negative weight it is a total, reported as it is.
 struct MetricSum {
   double sum = 0;
   double weight = 0;
 };
+inline MetricSum Total(double sum) { return {.sum = sum, .weight = -1}; }
 using MetricSums = std::map<std::string, MetricSum>;
 
 // What one micro-batch contributed. Its gradients, of the *sum* of the loss,
 // are already added into the parameter stores.
 struct MicroStep {
   double loss_sum = 0;
-  double weight = 0;  // pairs, sequences or tokens: what the loss is a mean over
+  double weight =
+      0;  // pairs, sequences or tokens: what the loss is a mean over
   MetricSums metrics;
   std::vector<std::string> record_ids;  // named when a step is not finite
 };
@@ -54,9 +57,9 @@ MicroSteps Bind(Source<Batch> source, Objective<Batch> objective) {
 }
 
 struct RunLoopOptions {
-  int64_t max_steps = 0;     // optimizer steps; 0: until the source ends
-  int64_t accumulation = 1;  // micro-batches per step
-  double max_grad_norm = 1;  // over all stores together; 0: no clipping
+  int64_t max_steps = 0;          // optimizer steps; 0: until the source ends
+  int64_t accumulation = 1;       // micro-batches per step
+  double max_grad_norm = 1;       // over all stores together; 0: no clipping
   int64_t max_skipped_steps = 5;  // non-finite steps in a row before stopping
 };
 

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "align/data/batches.h"
+#include "align/models/model.h"
+#include "align/tensor/tensor.h"
+#include "align/train/run_loop.h"
+
+namespace align::train {
+
+// Scores of the last tokens of a batch's sequences -> [sequences, 1]: the rows
+// of `model`, a classifier with one label, through score.weight. Recorded when
+// the model has gradients. Ids must be in the vocabulary.
+Tensor RewardScores(const Model& model, const PackedBatch& packed);
+
+// Per pair: the loss and its derivative by the two scores.
+struct RewardLossValues {
+  std::vector<double> loss;
+  std::vector<double> chosen_seed, rejected_seed;
+};
+// Of scores and margins, one each a pair.
+using RewardLoss = std::function<RewardLossValues(
+    std::span<const double> chosen, std::span<const double> rejected,
+    std::span<const double> margins)>;
+
+// The loss summed over pairs; the weight is the number of pairs. Metrics by
+// TRL's names: accuracy (strictly higher score), margin, mean_reward,
+// min_reward and max_reward (the mean over micro-batches, as TRL's over
+// devices), num_tokens. `model` must have gradients and outlive the objective.
+// Returns kInvalidArgument for ids that the model does not have or a batch that
+// is not made of pairs.
+Objective<PreferenceBatch> RewardObjective(const Model& model, RewardLoss loss);
+
+}  // namespace align::train

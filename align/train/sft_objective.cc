@@ -1,0 +1,57 @@
+#include "align/train/sft_objective.h"
+
+#include <span>
+#include <vector>
+
+#include "align/ops/token_scores.h"
+#include "align/tensor/tape.h"
+
+namespace align::train {
+namespace {
+
+MetricSums Metrics(const TokenScores& scores, const SftBatch& batch,
+                   const SftOptions& options) {
+  const auto count = static_cast<double>(batch.packed.scored.size());
+  MetricSums metrics;
+  double correct = 0;
+  for (uint8_t hit : scores.statistics.label_is_argmax) correct += hit;
+  metrics["mean_token_accuracy"] = {correct, count};
+  if (options.entropy) {
+    double entropy = 0;
+    for (float h : scores.entropies()) entropy += h;
+    metrics["entropy"] = {entropy, count};
+  }
+  metrics["num_tokens"] = Total(static_cast<double>(batch.packed.rows()));
+  return metrics;
+}
+
+absl::StatusOr<MicroStep> Step(const Model& model, const SftOptions& options,
+                               const SftBatch& batch) {
+  const PackedBatch& packed = batch.packed;
+  ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
+  MicroStep step;
+  step.record_ids = batch.ids;
+  step.weight = static_cast<double>(packed.scored.size());
+  if (packed.scored.empty()) return step;
+  const TokenScores scores = ScoreTokens(
+      model.Hidden(packed.tokens, packed.segments), model.Head(), packed.scored,
+      {.entropy = options.entropy, .statistics = true});
+  for (float log_prob : scores.log_probs()) step.loss_sum -= log_prob;
+  step.metrics = Metrics(scores, batch, options);
+  // d(-sum log p) / d log p; the entropies, if any, are not optimised.
+  std::vector<float> seed(scores.values.size(), 0.0f);
+  for (size_t i = 0; i < packed.scored.size(); ++i) seed[i] = -1;
+  Backward(scores.values, seed);
+  return step;
+}
+
+}  // namespace
+
+Objective<SftBatch> SftObjective(const Model& model,
+                                 const SftOptions& options) {
+  return [&model, options](const SftBatch& batch) {
+    return Step(model, options, batch);
+  };
+}
+
+}  // namespace align::train
