@@ -63,7 +63,7 @@ struct PromptExample {
 // What became of the records.
 struct TokenizeCounts {
   std::map<std::string, int64_t> dropped;  // by reason
-  int64_t truncated_prompts = 0;
+  int64_t truncated_prompts = 0;           // of dropped examples too
   int64_t truncated_replies = 0;
 };
 

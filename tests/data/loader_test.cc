@@ -8,22 +8,10 @@
 #include <set>
 #include <tuple>
 
-#include "align/text/byte_tokenizer.h"
-#include "proto/records.pb.h"
-
 namespace align {
 namespace {
 
 using ::testing::ElementsAre;
-
-pb::Record Pair(const std::string& prompt, const std::string& chosen,
-                const std::string& rejected) {
-  pb::Record record;
-  record.mutable_preference()->mutable_prompt()->set_text(prompt);
-  record.mutable_preference()->set_chosen(chosen);
-  record.mutable_preference()->set_rejected(rejected);
-  return record;
-}
 
 std::vector<PairExample> SomePairs(int count) {
   std::vector<PairExample> pairs;
@@ -107,54 +95,98 @@ TEST(LoaderTest, ResumeAtAnyPositionEqualsStraightThrough) {
   }
 }
 
-TEST(TokenizeTest, PairsAreBosPromptAndRepliesWithEos) {
-  const auto pairs = TokenizePairs(std::vector<pb::Record>{Pair("a", "b", "")},
-                                   ByteTokenizer(), {});
-  ASSERT_TRUE(pairs.ok()) << pairs.status();
-  ASSERT_EQ(pairs->examples.size(), 1u);
-  const PairExample& pair = pairs->examples[0];
-  EXPECT_THAT(pair.prompt, ElementsAre(ByteTokenizer::kBos, 'a'));
-  EXPECT_THAT(pair.chosen, ElementsAre('b', ByteTokenizer::kEos));
-  EXPECT_THAT(pair.rejected, ElementsAre(ByteTokenizer::kEos));
-  EXPECT_EQ(pair.id, "#0");
+TEST(LoaderTest, SharedPrefixChangesNoScoredTokenItsPositionOrSequence) {
+  std::vector<std::vector<std::tuple<int32_t, int32_t, int32_t>>> lists;
+  std::vector<int64_t> rows;
+  for (const bool share : {true, false}) {
+    auto loader = PairLoader::Create(SomePairs(6),
+                                     {.batch_size = 6, .share_prefix = share});
+    ASSERT_TRUE(loader.ok()) << loader.status();
+    const auto batch = loader->Next();
+    ASSERT_TRUE(batch.has_value());
+    EXPECT_EQ(batch->pairs(), 6);
+    const std::vector<int32_t> positions = batch->packed.segments.Positions();
+    auto& list = lists.emplace_back();
+    for (const ScoredToken& token : batch->packed.scored) {
+      list.emplace_back(token.label, positions[token.row], token.sequence);
+    }
+    rows.push_back(batch->packed.rows());
+  }
+  EXPECT_EQ(lists[0], lists[1]);
+  EXPECT_EQ(rows[1] - rows[0], 2 * (1 + 2 + 3));
 }
 
-TEST(TokenizeTest, TextBlocksLabelEveryTokenOfTheStreamButTheFirstOnes) {
-  std::vector<pb::Record> records(3);
-  records[0].mutable_text()->set_text("abcde");
-  records[1].mutable_text()->set_text("");
-  records[2].mutable_text()->set_text("fgh");
-  std::vector<int32_t> stream = {ByteTokenizer::kBos,
-                                 'a',
-                                 'b',
-                                 'c',
-                                 'd',
-                                 'e',
-                                 ByteTokenizer::kEos,
-                                 ByteTokenizer::kBos,
-                                 'f',
-                                 'g',
-                                 'h',
-                                 ByteTokenizer::kEos};
-  for (const int64_t length : {2, 3, 4, 5, 11, 12, 20}) {
-    const auto blocks =
-        TokenizeTextBlocks(records, ByteTokenizer(), {.block_length = length});
-    ASSERT_TRUE(blocks.ok()) << blocks.status();
-    EXPECT_EQ(blocks->counts.dropped.at("empty text"), 1);
-    auto loader = SftLoader::Create(blocks->examples,
-                                    {.batch_size = 2, .shuffle = false});
-    ASSERT_TRUE(loader.ok()) << loader.status();
-    std::vector<int32_t> labels;
-    while (const auto batch = loader->Next()) {
-      for (const ScoredToken& token : batch->packed.scored) {
-        labels.push_back(token.label);
-      }
-    }
-    std::vector<int32_t> expected;
-    for (int64_t i = 0; i < static_cast<int64_t>(stream.size()); ++i) {
-      if (i % length != 0) expected.push_back(stream[i]);
-    }
-    EXPECT_EQ(labels, expected) << "block_length " << length;
+TEST(LoaderTest, MaxTokensBoundsEveryBatchButThatOfALargerExample) {
+  std::vector<SftExample> examples;
+  for (const int length : {3, 3, 9, 1, 1, 1}) {
+    examples.push_back({.prompt = {1},
+                        .completion = std::vector<int32_t>(length, 2),
+                        .mask = {},
+                        .id = std::to_string(examples.size())});
+  }
+  auto loader = SftLoader::Create(
+      examples, {.batch_size = 4, .shuffle = false, .max_tokens = 8});
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  EXPECT_THAT(Drain(*loader),
+              ElementsAre(ElementsAre("0", "1"), ElementsAre("2"),
+                          ElementsAre("3", "4", "5")));
+}
+
+TEST(LoaderTest, DropLastLeavesOutShortBatchesOnly) {
+  auto loader = PairLoader::Create(
+      SomePairs(7),
+      {.batch_size = 3, .epochs = 2, .shuffle = false, .drop_last = true});
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  EXPECT_THAT(
+      Drain(*loader),
+      ElementsAre(ElementsAre("0", "1", "2"), ElementsAre("3", "4", "5"),
+                  ElementsAre("0", "1", "2"), ElementsAre("3", "4", "5")));
+}
+
+TEST(LoaderTest, EndsWhenDropLastLeavesNothingOfAnEndlessLoader) {
+  auto loader = PairLoader::Create(
+      SomePairs(2), {.batch_size = 3, .epochs = 0, .drop_last = true});
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  EXPECT_FALSE(loader->Next().has_value());
+  EXPECT_FALSE(loader->Next().has_value());
+}
+
+TEST(LoaderTest, EndlessLoaderGoesOnWithNewEpochs) {
+  auto loader =
+      PairLoader::Create(SomePairs(2), {.batch_size = 2, .epochs = 0});
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(loader->Next().has_value());
+  EXPECT_EQ(loader->position(), (LoaderPosition{.epoch = 9, .index = 2}));
+}
+
+TEST(LoaderTest, PromptBatchesCarryIdsAndStreamNumbers) {
+  auto loader =
+      PromptLoader::Create({{.prompt = {7}, .id = "a", .number = 4},
+                            {.prompt = {8, 9}, .id = "b", .number = 2}},
+                           {.batch_size = 2, .shuffle = false});
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  const auto batch = loader->Next();
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_THAT(batch->prompts, ElementsAre(ElementsAre(7), ElementsAre(8, 9)));
+  EXPECT_THAT(batch->ids, ElementsAre("a", "b"));
+  EXPECT_THAT(batch->numbers, ElementsAre(4, 2));
+}
+
+TEST(LoaderTest, RefusesNoExamplesBadOptionsAndPositionsOutside) {
+  EXPECT_EQ(PairLoader::Create({}, {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  for (const LoaderOptions& options :
+       {LoaderOptions{.batch_size = 0}, LoaderOptions{.epochs = -1},
+        LoaderOptions{.max_tokens = -1}}) {
+    EXPECT_EQ(PairLoader::Create(SomePairs(2), options).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  auto loader = PairLoader::Create(SomePairs(2), {});
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  for (const LoaderPosition& position :
+       {LoaderPosition{.epoch = -1}, LoaderPosition{.index = -1},
+        LoaderPosition{.index = 3}}) {
+    EXPECT_EQ(loader->Seek(position).code(), absl::StatusCode::kOutOfRange);
   }
 }
 
