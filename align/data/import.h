@@ -13,7 +13,7 @@ struct ImportOptions {
   bool strict = false;  // the first row that is not taken is an error
   int64_t max_row_bytes = int64_t{64} << 20;  // longer rows are dropped
   int max_depth = 64;                         // rows nested deeper are bad JSON
-  int examples_per_reason = 5;  // rows named for each reason to drop
+  int examples_per_reason = 3;  // rows named for each reason to drop
 };
 
 // A row that was not taken.
