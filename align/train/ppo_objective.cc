@@ -1,7 +1,7 @@
 #include "align/train/ppo_objective.h"
 
-#include <cmath>
-#include <utility>
+#include <span>
+#include <string>
 
 #include "align/ops/ops.h"
 #include "align/ops/token_scores.h"
@@ -27,42 +27,33 @@ absl::Status Check(const Model& policy, const Model& critic,
   return critic.CheckTokens(packed.tokens, packed.segments);
 }
 
-double Sum(const std::vector<double>& values) {
-  double sum = 0;
-  for (double value : values) sum += value;
-  return sum;
+Eigen::Map<const Eigen::ArrayXd> View(const std::vector<double>& values) {
+  return {values.data(), static_cast<Eigen::Index>(values.size())};
 }
 
-double Count(const std::vector<uint8_t>& flags) {
-  double count = 0;
-  for (uint8_t flag : flags) count += flag;
-  return count;
+Eigen::ArrayXd ToDouble(std::span<const float> values) {
+  return Eigen::Map<const Eigen::ArrayXf>(
+             values.data(), static_cast<Eigen::Index>(values.size()))
+      .cast<double>();
 }
 
-MetricSums Metrics(std::span<const double> log_probs,
-                   std::span<const float> entropies, const PpoBatch& batch,
-                   const TokenLossValues& policy,
-                   const TokenLossValues& value) {
-  double squares = 0, ratios = 0, entropy = 0;
-  for (size_t i = 0; i < log_probs.size(); ++i) {
-    const double log_ratio = log_probs[i] - batch.old_log_probs[i];
-    squares += log_ratio * log_ratio;
-    ratios += std::exp(log_ratio);
-    entropy += entropies[i];
-  }
-  const auto n = static_cast<double>(log_probs.size());
-  return {{"loss/policy_avg", {Sum(policy.loss), n}},
-          {"loss/value_avg", {Sum(value.loss), n}},
-          {"policy/approxkl_avg", {0.5 * squares, n}},
-          {"policy/clipfrac_avg", {Count(policy.clipped), n}},
+MetricSums Metrics(const Eigen::ArrayXd& log_ratios,
+                   std::span<const float> entropies,
+                   const losses::PpoPolicyResult& policy,
+                   const losses::PpoValueResult& value) {
+  double entropy = 0;
+  for (float token : entropies) entropy += token;
+  const auto n = static_cast<double>(log_ratios.size());
+  return {{"loss/policy_avg", {policy.loss.sum(), n}},
+          {"loss/value_avg", {value.loss.sum(), n}},
+          {"policy/approxkl_avg", {0.5 * log_ratios.square().sum(), n}},
+          {"policy/clipfrac_avg", {policy.clipped.sum(), n}},
           {"policy/entropy_avg", {entropy, n}},
-          {"val/clipfrac_avg", {Count(value.clipped), n}},
-          {"val/ratio", {ratios, n}}};
+          {"val/clipfrac_avg", {value.clipped.sum(), n}},
+          {"val/ratio", {policy.ratio.sum(), n}}};
 }
 
 absl::StatusOr<MicroStep> Step(const Model& policy, const Model& critic,
-                               const PolicyLoss& policy_loss,
-                               const ValueLoss& value_loss,
                                const PpoObjectiveOptions& options,
                                const PpoBatch& batch) {
   ALIGN_RETURN_IF_ERROR(Check(policy, critic, batch));
@@ -72,26 +63,27 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Model& critic,
       policy.Hidden(packed.tokens, packed.segments), policy.Head(),
       packed.scored, {.temperature = options.temperature, .entropy = true});
   const Tensor values = TokenValues(critic, packed);
-  const std::vector<double> log_probs(scores.log_probs().begin(),
-                                      scores.log_probs().end());
-  const std::vector<double> now(values.data(), values.data() + count);
-  const TokenLossValues of_policy =
-      policy_loss(log_probs, batch.old_log_probs, batch.advantages);
-  const TokenLossValues of_value =
-      value_loss(now, batch.old_values, batch.returns);
+  const Eigen::ArrayXd log_probs = ToDouble(scores.log_probs());
+  const losses::PpoPolicyResult of_policy =
+      losses::PpoPolicyLoss(log_probs, View(batch.old_log_probs),
+                            View(batch.advantages), options.policy);
+  const losses::PpoValueResult of_value =
+      losses::PpoValueLoss(ToDouble(values.values()), View(batch.old_values),
+                           View(batch.returns), options.value);
 
   MicroStep step;
   step.record_ids = batch.ids;
   step.weight = static_cast<double>(count);
   step.loss_sum =
-      Sum(of_policy.loss) + options.value_weight * Sum(of_value.loss);
-  step.metrics =
-      Metrics(log_probs, scores.entropies(), batch, of_policy, of_value);
+      of_policy.loss.sum() + options.value_weight * of_value.loss.sum();
+  step.metrics = Metrics(log_probs - View(batch.old_log_probs),
+                         scores.entropies(), of_policy, of_value);
   std::vector<float> policy_seed(scores.values.size(), 0.0f);
   std::vector<float> value_seed(count);
   for (size_t i = 0; i < count; ++i) {
-    policy_seed[i] = static_cast<float>(of_policy.seed[i]);
-    value_seed[i] = static_cast<float>(options.value_weight * of_value.seed[i]);
+    policy_seed[i] = static_cast<float>(of_policy.d_log_prob[i]);
+    value_seed[i] =
+        static_cast<float>(options.value_weight * of_value.d_value[i]);
   }
   const Root roots[] = {{.output = scores.values, .seed = policy_seed},
                         {.output = values, .seed = value_seed}};
@@ -109,11 +101,9 @@ Tensor TokenValues(const Model& critic, const PackedBatch& packed) {
 }
 
 Objective<PpoBatch> PpoObjective(const Model& policy, const Model& critic,
-                                 PolicyLoss policy_loss, ValueLoss value_loss,
                                  const PpoObjectiveOptions& options) {
-  return [&policy, &critic, policy_loss = std::move(policy_loss),
-          value_loss = std::move(value_loss), options](const PpoBatch& batch) {
-    return Step(policy, critic, policy_loss, value_loss, options, batch);
+  return [&policy, &critic, options](const PpoBatch& batch) {
+    return Step(policy, critic, options, batch);
   };
 }
 

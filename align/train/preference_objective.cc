@@ -7,6 +7,7 @@
 
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
+#include "losses/registry.h"
 
 namespace align::train {
 namespace {
@@ -21,19 +22,25 @@ std::vector<double> SumBySequence(std::span<const float> values,
   return sums;
 }
 
-PairScores MakePairs(const std::vector<double>& policy,
-                     const std::vector<double>& reference,
-                     const std::vector<int64_t>& offsets) {
-  PairScores pairs;
-  for (size_t s = 0; s + 1 < policy.size(); s += 2) {
-    pairs.chosen.push_back(policy[s]);
-    pairs.rejected.push_back(policy[s + 1]);
-    pairs.reference_chosen.push_back(reference[s]);
-    pairs.reference_rejected.push_back(reference[s + 1]);
-    pairs.chosen_tokens.push_back(
-        static_cast<double>(offsets[s + 1] - offsets[s]));
-    pairs.rejected_tokens.push_back(
-        static_cast<double>(offsets[s + 2] - offsets[s + 1]));
+losses::PairInputs MakePairs(const std::vector<double>& policy,
+                             const std::vector<double>& reference,
+                             const std::vector<int64_t>& offsets) {
+  const auto count = static_cast<Eigen::Index>(policy.size() / 2);
+  losses::PairInputs pairs;
+  for (Eigen::ArrayXd* field :
+       {&pairs.policy_chosen, &pairs.policy_rejected, &pairs.reference_chosen,
+        &pairs.reference_rejected, &pairs.chosen_tokens,
+        &pairs.rejected_tokens}) {
+    field->resize(count);
+  }
+  for (Eigen::Index i = 0; i < count; ++i) {
+    const Eigen::Index w = 2 * i, l = 2 * i + 1;
+    pairs.policy_chosen[i] = policy[w];
+    pairs.policy_rejected[i] = policy[l];
+    pairs.reference_chosen[i] = reference[w];
+    pairs.reference_rejected[i] = reference[l];
+    pairs.chosen_tokens[i] = static_cast<double>(offsets[w + 1] - offsets[w]);
+    pairs.rejected_tokens[i] = static_cast<double>(offsets[l + 1] - offsets[l]);
   }
   return pairs;
 }
@@ -45,18 +52,19 @@ void Observe(MetricSums& metrics, const std::string& name, double value,
   metrics[name].weight += weight;
 }
 
-void AddPairMetrics(const PairScores& pairs, const PairLossValues& values,
-                    MetricSums& metrics) {
-  for (size_t i = 0; i < pairs.chosen.size(); ++i) {
-    const double chosen = values.chosen_reward[i];
-    const double rejected = values.rejected_reward[i];
+void AddPairMetrics(const losses::PairInputs& pairs,
+                    const losses::PairLossResult& values, MetricSums& metrics) {
+  for (Eigen::Index i = 0; i < pairs.policy_chosen.size(); ++i) {
+    const double chosen = values.chosen_rewards[i];
+    const double rejected = values.rejected_rewards[i];
     Observe(metrics, "rewards/chosen", chosen);
     Observe(metrics, "rewards/rejected", rejected);
     Observe(metrics, "rewards/margins", chosen - rejected);
     Observe(metrics, "rewards/accuracies", chosen > rejected ? 1 : 0);
-    Observe(metrics, "logps/chosen", pairs.chosen[i]);
-    Observe(metrics, "logps/rejected", pairs.rejected[i]);
-    Observe(metrics, "nll_loss", -pairs.chosen[i], pairs.chosen_tokens[i]);
+    Observe(metrics, "logps/chosen", pairs.policy_chosen[i]);
+    Observe(metrics, "logps/rejected", pairs.policy_rejected[i]);
+    Observe(metrics, "nll_loss", -pairs.policy_chosen[i],
+            pairs.chosen_tokens[i]);
   }
 }
 
@@ -78,7 +86,7 @@ void AddTokenMetrics(const TokenScores& scores, const PackedBatch& packed,
 
 absl::StatusOr<MicroStep> Step(const Model& model,
                                const ReferenceLogProbs& reference,
-                               const PairLoss& loss,
+                               const losses::PairLoss& loss,
                                const PreferenceOptions& options,
                                const PreferenceBatch& batch) {
   const PackedBatch& packed = batch.packed;
@@ -95,23 +103,23 @@ absl::StatusOr<MicroStep> Step(const Model& model,
       model.Hidden(packed.tokens, packed.segments), model.Head(), packed.scored,
       {.entropy = options.entropy, .statistics = options.statistics});
   const std::vector<int64_t> offsets = packed.ScoredOffsets();
-  const PairScores pairs =
+  const losses::PairInputs pairs =
       MakePairs(SumBySequence(scores.log_probs(), offsets),
                 SumBySequence(reference_log_probs, offsets), offsets);
-  const PairLossValues values = loss(pairs);
+  const losses::PairLossResult values = loss(pairs);
 
   MicroStep step;
   step.record_ids = batch.ids;
   step.weight = static_cast<double>(batch.pairs());
-  for (double pair_loss : values.loss) step.loss_sum += pair_loss;
+  step.loss_sum = values.loss.sum();
   AddPairMetrics(pairs, values, step.metrics);
   AddTokenMetrics(scores, packed, options, step.metrics);
   std::vector<float> seed(scores.values.size(), 0.0f);
   for (size_t i = 0; i < packed.scored.size(); ++i) {
     const int32_t sequence = packed.scored[i].sequence;
     seed[i] = static_cast<float>(sequence % 2 == 0
-                                     ? values.chosen_seed[sequence / 2]
-                                     : values.rejected_seed[sequence / 2]);
+                                     ? values.d_policy_chosen[sequence / 2]
+                                     : values.d_policy_rejected[sequence / 2]);
   }
   Backward(scores.values, seed);
   return step;
@@ -119,8 +127,16 @@ absl::StatusOr<MicroStep> Step(const Model& model,
 
 }  // namespace
 
+absl::StatusOr<NamedPairLoss> MakePairLoss(
+    const std::string& name,
+    const std::vector<std::pair<std::string, std::string>>& values) {
+  losses::PairLossOrError made = losses::MakePairLoss(name, values);
+  if (!made.ok()) return InvalidArgument(made.error);
+  return NamedPairLoss{std::move(made.loss), made.needs, made.beta};
+}
+
 Objective<PreferenceBatch> PreferenceObjective(
-    const Model& model, ReferenceLogProbs reference, PairLoss loss,
+    const Model& model, ReferenceLogProbs reference, losses::PairLoss loss,
     const PreferenceOptions& options) {
   return [&model, reference = std::move(reference), loss = std::move(loss),
           options](const PreferenceBatch& batch) {

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "align/base/status.h"
@@ -10,26 +12,24 @@
 #include "align/models/model.h"
 #include "align/train/reference.h"
 #include "align/train/run_loop.h"
+#include "losses/pair.h"
 
 namespace align::train {
 
-// What a pair loss sees: per pair, log-probs summed over the reply, in nats.
-struct PairScores {
-  std::vector<double> chosen, rejected;
-  std::vector<double> reference_chosen, reference_rejected;
-  std::vector<double> chosen_tokens, rejected_tokens;  // scored, EOS included
+// A member of the DPO family that does not couple the pairs of a batch, with
+// its options set.
+struct NamedPairLoss {
+  losses::PairLoss loss;
+  losses::PairNeeds needs;  // with these options
+  double beta = 0;          // what implicit rewards are scaled by
 };
 
-// Per pair: the loss, its derivative by the policy's two log-probs, and the
-// implicit rewards, which are only reported.
-struct PairLossValues {
-  std::vector<double> loss;
-  std::vector<double> chosen_seed, rejected_seed;
-  std::vector<double> chosen_reward, rejected_reward;
-};
-
-// Any member of the DPO family that does not couple the pairs of a batch.
-using PairLoss = std::function<PairLossValues(const PairScores&)>;
+// The loss `name` of losses/registry.h with the options `values`, names and
+// texts, over its defaults. kInvalidArgument says what is unknown or out of
+// range and what is allowed.
+absl::StatusOr<NamedPairLoss> MakePairLoss(
+    const std::string& name,
+    const std::vector<std::pair<std::string, std::string>>& values = {});
 
 struct PreferenceOptions {
   bool statistics = false;  // also logits/{chosen,rejected}
@@ -44,7 +44,7 @@ struct PreferenceOptions {
 // outlive the objective. Returns kInvalidArgument for ids that the model does
 // not have or a batch that is not made of pairs.
 Objective<PreferenceBatch> PreferenceObjective(
-    const Model& model, ReferenceLogProbs reference, PairLoss loss,
+    const Model& model, ReferenceLogProbs reference, losses::PairLoss loss,
     const PreferenceOptions& options = {});
 
 // Whether a first step, taken where the policy still is the reference, has

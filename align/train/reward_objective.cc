@@ -1,8 +1,10 @@
 #include "align/train/reward_objective.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "align/ops/ops.h"
 #include "align/tensor/tape.h"
@@ -42,24 +44,24 @@ absl::StatusOr<MicroStep> Step(const Model& model, const RewardLoss& loss,
   ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
   const Tensor scores = RewardScores(model, packed);
   const std::span<const float> values = scores.values();
-  std::vector<double> chosen(pairs), rejected(pairs);
+  Eigen::ArrayXd chosen(pairs), rejected(pairs);
   for (size_t i = 0; i < pairs; ++i) {
     chosen[i] = values[2 * i];
     rejected[i] = values[2 * i + 1];
   }
-  const std::vector<double> none(pairs, 0.0);
-  const RewardLossValues result =
-      loss(chosen, rejected, batch.margins.empty() ? none : batch.margins);
+  const Eigen::ArrayXd margins = Eigen::Map<const Eigen::ArrayXd>(
+      batch.margins.data(), static_cast<Eigen::Index>(batch.margins.size()));
+  const losses::BradleyTerryResult result = loss(chosen, rejected, margins);
 
   MicroStep step;
   step.record_ids = batch.ids;
   step.weight = static_cast<double>(pairs);
   step.metrics = Metrics(values, packed);
+  step.loss_sum = result.loss.sum();
   std::vector<float> seed(values.size());
   for (size_t i = 0; i < pairs; ++i) {
-    step.loss_sum += result.loss[i];
-    seed[2 * i] = static_cast<float>(result.chosen_seed[i]);
-    seed[2 * i + 1] = static_cast<float>(result.rejected_seed[i]);
+    seed[2 * i] = static_cast<float>(result.d_chosen[i]);
+    seed[2 * i + 1] = static_cast<float>(result.d_rejected[i]);
   }
   Backward(scores, seed);
   return step;
@@ -70,6 +72,13 @@ absl::StatusOr<MicroStep> Step(const Model& model, const RewardLoss& loss,
 Tensor RewardScores(const Model& model, const PackedBatch& packed) {
   const Tensor hidden = model.Hidden(packed.tokens, packed.segments);
   return Linear(GatherRows(hidden, packed.last_rows), model.Head());
+}
+
+RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options) {
+  return [options](const Eigen::ArrayXd& chosen, const Eigen::ArrayXd& rejected,
+                   const Eigen::ArrayXd& margins) {
+    return losses::BradleyTerryLoss(chosen, rejected, margins, options);
+  };
 }
 
 Objective<PreferenceBatch> RewardObjective(const Model& model,

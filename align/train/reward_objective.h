@@ -1,13 +1,12 @@
 #pragma once
 
 #include <functional>
-#include <span>
-#include <vector>
 
 #include "align/data/batches.h"
 #include "align/models/model.h"
 #include "align/tensor/tensor.h"
 #include "align/train/run_loop.h"
+#include "losses/reward.h"
 
 namespace align::train {
 
@@ -16,15 +15,14 @@ namespace align::train {
 // the model has gradients. Ids must be in the vocabulary.
 Tensor RewardScores(const Model& model, const PackedBatch& packed);
 
-// Per pair: the loss and its derivative by the two scores.
-struct RewardLossValues {
-  std::vector<double> loss;
-  std::vector<double> chosen_seed, rejected_seed;
-};
-// Of scores and margins, one each a pair.
-using RewardLoss = std::function<RewardLossValues(
-    std::span<const double> chosen, std::span<const double> rejected,
-    std::span<const double> margins)>;
+// A loss of B pairs' scores of chosen and rejected, and margins, which are
+// empty when the records have none.
+using RewardLoss = std::function<losses::BradleyTerryResult(
+    const Eigen::ArrayXd& chosen, const Eigen::ArrayXd& rejected,
+    const Eigen::ArrayXd& margins)>;
+
+// losses::BradleyTerryLoss with these options.
+RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options = {});
 
 // The loss summed over pairs; the weight is the number of pairs. Metrics by
 // TRL's names: accuracy (strictly higher score), margin, mean_reward,

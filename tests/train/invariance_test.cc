@@ -80,8 +80,8 @@ std::unique_ptr<Trainer> Dpo(Packing packing = Packing::kSharedPrefix) {
       [packing, objective = PreferenceObjective(
                     *trainer->model,
                     CachedReference(FrozenReference(*trainer->reference)),
-                    SigmoidPairLoss, {.statistics = true})](int64_t first,
-                                                            int64_t count) {
+                    MakePairLoss("sigmoid")->loss, {.statistics = true})](
+          int64_t first, int64_t count) {
         return objective(TinyPairs(first, count, packing));
       };
   return trainer;
@@ -90,7 +90,7 @@ std::unique_ptr<Trainer> Dpo(Packing packing = Packing::kSharedPrefix) {
 std::unique_ptr<Trainer> Reward() {
   auto trainer = NewTrainer(true);
   trainer->micro_batch = [objective =
-                              RewardObjective(*trainer->model, BradleyTerry)](
+                              RewardObjective(*trainer->model, BradleyTerry())](
                              int64_t first, int64_t count) {
     return objective(TinyPairs(first, count));
   };
@@ -198,8 +198,9 @@ TEST(PreferenceObjective, StartsAtLnTwoAndSaysWhenItDoesNot) {
 
 TEST(PreferenceObjective, RefusesWhatIsNotPairsOrNotInTheVocabulary) {
   const auto trainer = NewTrainer();
-  const auto objective = PreferenceObjective(
-      *trainer->model, FrozenReference(*trainer->reference), SigmoidPairLoss);
+  const auto objective =
+      PreferenceObjective(*trainer->model, FrozenReference(*trainer->reference),
+                          MakePairLoss("sigmoid")->loss);
   PreferenceBatch odd = TinyPairs(0, 1);
   odd.packed.AppendCompletion(0, RandomTokens(3, Rng(1)));
   EXPECT_EQ(objective(odd).status().code(), absl::StatusCode::kInvalidArgument);

@@ -1,48 +1,12 @@
 #pragma once
 
-#include <cmath>
 #include <string>
 #include <vector>
 
 #include "align/data/batches.h"
-#include "align/train/preference_objective.h"
-#include "align/train/reward_objective.h"
 #include "tests/support/tiny_model.h"
 
 namespace align::train {
-
-// -log sigmoid(beta d) with its seeds: DPO, as the tests' own yardstick.
-inline PairLossValues SigmoidPairLoss(const PairScores& pairs) {
-  constexpr double kBeta = 0.1;
-  PairLossValues values;
-  for (size_t i = 0; i < pairs.chosen.size(); ++i) {
-    const double chosen = kBeta * (pairs.chosen[i] - pairs.reference_chosen[i]);
-    const double rejected =
-        kBeta * (pairs.rejected[i] - pairs.reference_rejected[i]);
-    const double x = chosen - rejected;
-    values.loss.push_back(std::log1p(std::exp(-std::abs(x))) -
-                          std::min(x, 0.0));
-    values.chosen_seed.push_back(-kBeta / (1 + std::exp(x)));
-    values.rejected_seed.push_back(kBeta / (1 + std::exp(x)));
-    values.chosen_reward.push_back(chosen);
-    values.rejected_reward.push_back(rejected);
-  }
-  return values;
-}
-
-// -log sigmoid(chosen - rejected - margin).
-inline RewardLossValues BradleyTerry(std::span<const double> chosen,
-                                     std::span<const double> rejected,
-                                     std::span<const double> margins) {
-  RewardLossValues values;
-  for (size_t i = 0; i < chosen.size(); ++i) {
-    const double x = chosen[i] - rejected[i] - margins[i];
-    values.loss.push_back(std::log1p(std::exp(-x)));
-    values.chosen_seed.push_back(-1 / (1 + std::exp(x)));
-    values.rejected_seed.push_back(1 / (1 + std::exp(x)));
-  }
-  return values;
-}
 
 enum class Packing { kSharedPrefix, kSeparate };
 
