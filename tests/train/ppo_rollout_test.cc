@@ -194,6 +194,14 @@ TEST(PpoRollouts, TheRolloutsMetricsReachTheReport) {
   }
 }
 
+TEST(PpoRollouts, AFewRolloutsRaiseAVerifiableReward) {
+  Setting setting({.prompts = 64, .rollouts = 20});
+  const std::vector<StepReport> reports = setting.Train(1e-2);
+  ASSERT_EQ(reports.size(), 80u);
+  EXPECT_GT(reports.back().metrics.at("objective/scores"),
+            reports.front().metrics.at("objective/scores") + 0.3);
+}
+
 TEST(PpoRollouts, TheSameSeedGivesTheSameBits) {
   const auto weights = [](uint64_t seed) {
     Setting setting({.prompts = 8, .rollouts = 2, .minibatches = 2}, 0.8, 1,
