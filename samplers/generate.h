@@ -35,7 +35,10 @@ struct Completion {
 // threads. Prompts are computed once and shared among their samples; finished
 // rows leave the batch and waiting ones enter. kInvalidArgument for an empty
 // prompt, an id outside the vocabulary, or a prompt that with max_new_tokens
-// exceeds the model's positions. `stop` is polled between steps: kCancelled.
+// exceeds the model's positions, options outside their ranges or a model that
+// is a classifier. `stop` is polled between steps, by one thread at a time:
+// kCancelled. Keys and values of at most max_rows replies and their prompts are
+// held at a time.
 absl::StatusOr<std::vector<Completion>> Generate(
     const Model& model, std::span<const std::vector<int32_t>> prompts,
     int64_t samples, const SamplingOptions& options, const Rng& rng,
@@ -43,8 +46,9 @@ absl::StatusOr<std::vector<Completion>> Generate(
     const std::function<bool()>& stop = nullptr);
 
 // One token from scaled logits [V]: keeps the top_k largest (ties to the lower
-// id), of those the smallest set with probability top_p, and inverts its
-// cumulative distribution, in order of id, at `uniform` in [0, 1).
+// id), of those the smallest set that holds top_p of their probability
+// (Holtzman et al. 2020), and inverts its cumulative distribution, in order of
+// id, at `uniform` in [0, 1). Temperature 0: the largest.
 int32_t SampleToken(std::span<const float> logits, double log_sum_exp,
                     const SamplingOptions& options, double uniform);
 

@@ -1,0 +1,188 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "align/base/files.h"
+#include "align/cli/command.h"
+#include "align/cli/inspect.h"
+#include "align/config/compare_job.h"
+#include "align/config/parse.h"
+#include "align/config/train_job.h"
+#include "align/data/import.h"
+#include "proto/config.pb.h"
+
+namespace align::cli {
+namespace {
+
+void PrintLine(const std::string& line) {
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+// Exactly `count` positional arguments, or the usage.
+absl::Status ExpectPositional(const Arguments& arguments, size_t count,
+                              const std::string& usage) {
+  if (arguments.positional.size() == count) return absl::OkStatus();
+  return InvalidArgument("expected " + std::to_string(count) +
+                         " argument(s), got " +
+                         std::to_string(arguments.positional.size()) +
+                         ". Usage: " + usage);
+}
+
+absl::StatusOr<std::string> RequiredFlag(const Arguments& arguments,
+                                         const std::string& flag) {
+  if (arguments.Has(flag)) return arguments.Get(flag, "");
+  return InvalidArgument("--" + flag + " is missing");
+}
+
+constexpr char kImportUsage[] =
+    "align import INPUT... --out FILE.tfrecord [--strict]";
+absl::Status ImportCommand(const Arguments& arguments) {
+  if (arguments.positional.empty()) {
+    return InvalidArgument(std::string("no input. Usage: ") + kImportUsage);
+  }
+  ALIGN_ASSIGN_OR_RETURN(const std::string out, RequiredFlag(arguments, "out"));
+  ALIGN_ASSIGN_OR_RETURN(
+      const ImportResult result,
+      Import(arguments.positional, out, {.strict = arguments.Has("strict")}));
+  std::fputs(RenderImportReport(result).c_str(), stdout);
+  return absl::OkStatus();
+}
+
+constexpr char kTrainUsage[] =
+    "align train CONFIG --out DIR [--dry-run] [key.path=value ...]";
+absl::Status TrainCommand(const Arguments& arguments) {
+  ALIGN_RETURN_IF_ERROR(ExpectPositional(arguments, 1, kTrainUsage));
+  pb::TrainConfig config;
+  ALIGN_RETURN_IF_ERROR(
+      LoadConfig(arguments.positional[0], arguments.overrides, config));
+  if (arguments.Has("dry-run")) {
+    ALIGN_RETURN_IF_ERROR(ResolveTrainConfig(config));
+    ALIGN_ASSIGN_OR_RETURN(const std::string needs, DescribeTrainJob(config));
+    std::printf("%s\n%s", ConfigText(config).c_str(), needs.c_str());
+    return absl::OkStatus();
+  }
+  ALIGN_ASSIGN_OR_RETURN(const std::string out, RequiredFlag(arguments, "out"));
+  ALIGN_RETURN_IF_ERROR(RunTrainJob(config, out, StopRequested));
+  PrintLine("model: " + out + "/model");
+  return absl::OkStatus();
+}
+
+// Runs `align compare` again for one stage in a process of its own.
+absl::Status RunStageProcess(const Arguments& arguments, const std::string& out,
+                             const std::string& stage) {
+  std::vector<std::string> words = {"align",  "compare",
+                                    arguments.positional[0],
+                                    "--out",  out,
+                                    "--stage", stage};
+  if (arguments.Has("threads")) {
+    words.insert(words.end(), {"--threads", arguments.Get("threads", "1")});
+  }
+  words.insert(words.end(), arguments.overrides.begin(),
+               arguments.overrides.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child < 0) {
+    return Internal(std::string("cannot fork: ") + std::strerror(errno));
+  }
+  if (child == 0) {
+    ::execv("/proc/self/exe", argv.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
+  if (StopRequested()) return Cancelled("stopped in stage " + stage);
+  return FailedPrecondition(
+      "stage " + stage +
+      (WIFSIGNALED(status)
+           ? " was ended by signal " + std::to_string(WTERMSIG(status))
+           : " failed; its message is above"));
+}
+
+constexpr char kCompareUsage[] =
+    "align compare CONFIG --out DIR [--dry-run] [key.path=value ...]";
+absl::Status CompareCommand(const Arguments& arguments) {
+  ALIGN_RETURN_IF_ERROR(ExpectPositional(arguments, 1, kCompareUsage));
+  pb::CompareConfig config;
+  ALIGN_RETURN_IF_ERROR(
+      LoadConfig(arguments.positional[0], arguments.overrides, config));
+  if (arguments.Has("dry-run")) {
+    std::fputs(ConfigText(config).c_str(), stdout);
+    return absl::OkStatus();
+  }
+  ALIGN_ASSIGN_OR_RETURN(const std::string out, RequiredFlag(arguments, "out"));
+  if (arguments.Has("stage")) {
+    return RunCompareStageByName(config, out, arguments.Get("stage", ""),
+                                 StopRequested);
+  }
+  return RunCompare(config, out,
+                    {.run_stage =
+                         [&](const std::string& stage) {
+                           return RunStageProcess(arguments, out, stage);
+                         },
+                     .print = PrintLine,
+                     .stop = StopRequested});
+}
+
+const Flag kOut = {"out", "DIR", "where results go"};
+const Flag kDryRun = {"dry-run", "", "print the resolved config and stop"};
+
+}  // namespace
+
+const std::vector<Command>& Commands() {
+  static const auto* const commands = new std::vector<Command>{
+      {"import",
+       kImportUsage,
+       "Turns JSON lines into a record file.",
+       {{"out", "FILE", "the record file"},
+        {"strict", "", "stop at the first row that is not taken"}},
+       ImportCommand},
+      {"train",
+       kTrainUsage,
+       "Trains by sft, reward or preference, and continues a stopped run.",
+       {kOut, kDryRun},
+       TrainCommand},
+      {"sample",
+       kSampleUsage,
+       "Samples replies to prompts.",
+       {{"prompt", "TEXT", "one prompt"},
+        {"prompts", "FILE", "a record file of prompts"},
+        {"samples", "N", "replies to each (1)"},
+        {"max-new-tokens", "N", "length of a reply (64)"},
+        {"temperature", "X", "0 takes the likeliest token (1)"},
+        {"top-k", "N", "0: all tokens (0)"},
+        {"top-p", "X", "probability kept (1)"},
+        {"seed", "N", "of the random streams (0)"}},
+       SampleCommand},
+      {"eval",
+       kEvalUsage,
+       "Measures a model on a record file.",
+       {{"max-records", "N", "use only the first N records"},
+        {"max-length", "N", "tokens of an example (256)"}},
+       EvalCommand},
+      {"compare",
+       kCompareUsage,
+       "Runs SFT, best-of-n, DPO, RSO and PPO side by side.",
+       {kOut, kDryRun, {"stage", "NAME", "run only this stage, here"}},
+       CompareCommand},
+      {"show-batch",
+       kShowBatchUsage,
+       "Shows what a training batch scores, token by token.",
+       {{"batch-size", "N", "examples in the batch (2)"}},
+       ShowBatchCommand},
+      {"list",
+       kListUsage,
+       "Lists the losses, or one with its options.",
+       {{"markdown", "", "as a Markdown table"}},
+       ListCommand}};
+  return *commands;
+}
+
+}  // namespace align::cli

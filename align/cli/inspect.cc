@@ -1,0 +1,297 @@
+#include "align/cli/inspect.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <numbers>
+
+#include "align/base/files.h"
+#include "align/data/loader.h"
+#include "align/data/records.h"
+#include "align/data/show_batch.h"
+#include "align/models/model.h"
+#include "align/ops/token_scores.h"
+#include "align/tensor/tape.h"
+#include "align/text/tokenizer.h"
+#include "align/train/reward_objective.h"
+#include "losses/registry.h"
+#include "proto/records.pb.h"
+#include "samplers/generate.h"
+
+namespace align::cli {
+namespace {
+
+absl::StatusOr<double> Number(const Arguments& arguments,
+                              const std::string& flag, double otherwise) {
+  if (!arguments.Has(flag)) return otherwise;
+  const std::string text = arguments.Get(flag, "");
+  double value = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return InvalidArgument("--" + flag + " " + text + ": expected a number");
+  }
+  return value;
+}
+
+absl::StatusOr<samplers::SamplingOptions> SamplingFlags(
+    const Arguments& arguments, const Tokenizer& tokenizer) {
+  samplers::SamplingOptions options;
+  ALIGN_ASSIGN_OR_RETURN(
+      options.max_new_tokens,
+      arguments.GetInteger("max-new-tokens", 64, 1, 1 << 20));
+  ALIGN_ASSIGN_OR_RETURN(options.temperature,
+                         Number(arguments, "temperature", 1));
+  ALIGN_ASSIGN_OR_RETURN(options.top_k,
+                         arguments.GetInteger("top-k", 0, 0, 1 << 20));
+  ALIGN_ASSIGN_OR_RETURN(options.top_p, Number(arguments, "top-p", 1));
+  for (const auto& id : {tokenizer.eos_id(), tokenizer.bos_id()}) {
+    if (id) options.stop_ids.push_back(*id);
+  }
+  return options;
+}
+
+absl::StatusOr<std::vector<PromptExample>> PromptFlags(
+    const Arguments& arguments, const Tokenizer& tokenizer) {
+  std::vector<pb::Record> records;
+  if (arguments.Has("prompts")) {
+    ALIGN_ASSIGN_OR_RETURN(records,
+                           ReadRecords(arguments.Get("prompts", "")));
+  } else if (arguments.Has("prompt")) {
+    records.emplace_back().mutable_prompt()->mutable_prompt()->set_text(
+        arguments.Get("prompt", ""));
+  } else {
+    return InvalidArgument("expected --prompt or --prompts");
+  }
+  ALIGN_ASSIGN_OR_RETURN(Tokenized<PromptExample> prompts,
+                         TokenizePrompts(records, tokenizer, {}));
+  return std::move(prompts.examples);
+}
+
+absl::Status ExpectTwo(const Arguments& arguments, const char* usage) {
+  if (arguments.positional.size() == 2) return absl::OkStatus();
+  return InvalidArgument(std::string("expected two arguments. Usage: ") +
+                         usage);
+}
+
+// Bytes of text that the scored tokens of all examples stand for.
+int64_t ScoredBytes(const std::vector<SftExample>& examples,
+                    const Tokenizer& tokenizer) {
+  int64_t bytes = 0;
+  for (const SftExample& example : examples) {
+    for (size_t i = 0; i < example.completion.size(); ++i) {
+      if (!example.mask.empty() && example.mask[i] == 0) continue;
+      bytes += static_cast<int64_t>(
+          tokenizer.DecodePiece(example.completion[i]).size());
+    }
+  }
+  return bytes;
+}
+
+absl::Status EvalLanguageModel(const Model& model, const Tokenizer& tokenizer,
+                               const std::vector<pb::Record>& records,
+                               const TokenizeOptions& options) {
+  ALIGN_ASSIGN_OR_RETURN(
+      Tokenized<SftExample> tokenized,
+      records[0].has_text() ? TokenizeTextBlocks(records, tokenizer, options)
+                            : TokenizeSft(records, tokenizer, options));
+  const int64_t bytes = ScoredBytes(tokenized.examples, tokenizer);
+  ALIGN_ASSIGN_OR_RETURN(
+      SftLoader loader,
+      SftLoader::Create(std::move(tokenized.examples),
+                        {.batch_size = 16, .epochs = 1, .shuffle = false}));
+  const NoGrad no_grad;
+  double nll = 0;
+  int64_t tokens = 0, right = 0;
+  while (const std::optional<SftBatch> batch = loader.Next()) {
+    const PackedBatch& packed = batch->packed;
+    ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
+    const TokenScores scores =
+        ScoreTokens(model.Hidden(packed.tokens, packed.segments), model.Head(),
+                    packed.scored, {.statistics = true});
+    for (float x : scores.log_probs()) nll -= x;
+    for (uint8_t x : scores.statistics.label_is_argmax) right += x;
+    tokens += static_cast<int64_t>(packed.scored.size());
+  }
+  std::printf(
+      "tokens %lld\nnll_per_token %.4f\nperplexity %.2f\nbits_per_byte %.4f\n"
+      "mean_token_accuracy %.4f\n",
+      static_cast<long long>(tokens), nll / tokens, std::exp(nll / tokens),
+      nll / std::numbers::ln2 / static_cast<double>(bytes),
+      static_cast<double>(right) / tokens);
+  return absl::OkStatus();
+}
+
+absl::Status EvalRewardModel(const Model& model, const Tokenizer& tokenizer,
+                             const std::vector<pb::Record>& records,
+                             const TokenizeOptions& options) {
+  ALIGN_ASSIGN_OR_RETURN(Tokenized<PairExample> pairs,
+                         TokenizePairs(records, tokenizer, options));
+  ALIGN_ASSIGN_OR_RETURN(
+      PairLoader loader,
+      PairLoader::Create(std::move(pairs.examples),
+                         {.batch_size = 16, .epochs = 1, .shuffle = false}));
+  const NoGrad no_grad;
+  int64_t count = 0, right = 0;
+  double margin = 0;
+  while (const std::optional<PreferenceBatch> batch = loader.Next()) {
+    ALIGN_RETURN_IF_ERROR(
+        model.CheckTokens(batch->packed.tokens, batch->packed.segments));
+    const Tensor scores = train::RewardScores(model, batch->packed);
+    for (int64_t i = 0; i < batch->pairs(); ++i, ++count) {
+      const double m = scores.data()[2 * i] - scores.data()[2 * i + 1];
+      right += m > 0;
+      margin += m;
+    }
+  }
+  std::printf("pairs %lld\naccuracy %.4f\nmargin %.4f\n",
+              static_cast<long long>(count),
+              static_cast<double>(right) / count, margin / count);
+  return absl::OkStatus();
+}
+
+std::string NeedsText(const losses::PairNeeds& needs) {
+  std::string text;
+  if (needs.reference) text += "reference ";
+  if (needs.lengths) text += "lengths ";
+  if (needs.coupled) text += "whole batch ";
+  if (!text.empty()) text.pop_back();
+  return text.empty() ? "-" : text;
+}
+
+void PrintLoss(const losses::PairLossEntry& entry) {
+  std::printf("%s: %s\n  source: %s\n  needs: %s\n  options:\n",
+              entry.name.c_str(), entry.summary.c_str(), entry.paper.c_str(),
+              NeedsText(entry.needs).c_str());
+  for (const losses::Option& option : entry.options()) {
+    std::printf("    %s = %s (%s): %s\n", option.name.c_str(),
+                option.default_text.c_str(), option.allowed.c_str(),
+                option.doc.c_str());
+  }
+}
+
+}  // namespace
+
+absl::Status SampleCommand(const Arguments& arguments) {
+  if (arguments.positional.size() != 1) {
+    return InvalidArgument(std::string("expected a model directory. Usage: ") +
+                           kSampleUsage);
+  }
+  const std::string& directory = arguments.positional[0];
+  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(directory));
+  ALIGN_ASSIGN_OR_RETURN(const auto model, LoadModel(directory));
+  ALIGN_ASSIGN_OR_RETURN(const samplers::SamplingOptions options,
+                         SamplingFlags(arguments, *tokenizer));
+  ALIGN_ASSIGN_OR_RETURN(const std::vector<PromptExample> examples,
+                         PromptFlags(arguments, *tokenizer));
+  ALIGN_ASSIGN_OR_RETURN(const int64_t samples,
+                         arguments.GetInteger("samples", 1, 1, 1 << 20));
+  ALIGN_ASSIGN_OR_RETURN(
+      const int64_t seed,
+      arguments.GetInteger("seed", 0, 0, int64_t{1} << 62));
+  std::vector<std::vector<int32_t>> prompts;
+  for (const PromptExample& example : examples) {
+    prompts.push_back(example.prompt);
+  }
+  ALIGN_ASSIGN_OR_RETURN(
+      const std::vector<samplers::Completion> replies,
+      samplers::Generate(*model, prompts, samples, options,
+                         Rng(static_cast<uint64_t>(seed)), {}, StopRequested));
+  for (size_t i = 0; i < replies.size(); ++i) {
+    const std::vector<int32_t>& prompt = prompts[i / samples];
+    std::printf("%s%s\n%s", tokenizer->Decode(prompt).c_str(),
+                tokenizer->DecodeContinuation(replies[i].tokens).c_str(),
+                replies.size() > 1 ? "---\n" : "");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EvalCommand(const Arguments& arguments) {
+  ALIGN_RETURN_IF_ERROR(ExpectTwo(arguments, kEvalUsage));
+  const std::string& directory = arguments.positional[0];
+  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(directory));
+  ALIGN_ASSIGN_OR_RETURN(const auto model, LoadModel(directory));
+  ALIGN_ASSIGN_OR_RETURN(std::vector<pb::Record> records,
+                         ReadRecords(arguments.positional[1]));
+  ALIGN_ASSIGN_OR_RETURN(
+      const int64_t most,
+      arguments.GetInteger("max-records", 1 << 30, 1, 1 << 30));
+  TokenizeOptions options;
+  ALIGN_ASSIGN_OR_RETURN(
+      options.max_length,
+      arguments.GetInteger("max-length", 256, 2,
+                           model->config().max_position_embeddings));
+  options.block_length = options.max_length;
+  if (static_cast<int64_t>(records.size()) > most) records.resize(most);
+  if (records.empty()) {
+    return InvalidArgument(arguments.positional[1] + ": no records");
+  }
+  return model->config().architecture == Architecture::kLlamaForCausalLM
+             ? EvalLanguageModel(*model, *tokenizer, records, options)
+             : EvalRewardModel(*model, *tokenizer, records, options);
+}
+
+absl::Status ShowBatchCommand(const Arguments& arguments) {
+  ALIGN_RETURN_IF_ERROR(ExpectTwo(arguments, kShowBatchUsage));
+  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer,
+                         LoadTokenizer(arguments.positional[0]));
+  ALIGN_ASSIGN_OR_RETURN(const std::vector<pb::Record> records,
+                         ReadRecords(arguments.positional[1]));
+  if (records.empty()) {
+    return InvalidArgument(arguments.positional[1] + ": no records");
+  }
+  LoaderOptions options;
+  ALIGN_ASSIGN_OR_RETURN(options.batch_size,
+                         arguments.GetInteger("batch-size", 2, 1, 4096));
+  PackedBatch packed;
+  if (records[0].has_preference()) {
+    ALIGN_ASSIGN_OR_RETURN(Tokenized<PairExample> pairs,
+                           TokenizePairs(records, *tokenizer, {}));
+    ALIGN_ASSIGN_OR_RETURN(
+        PairLoader loader,
+        PairLoader::Create(std::move(pairs.examples), options));
+    packed = loader.Next()->packed;
+  } else {
+    ALIGN_ASSIGN_OR_RETURN(
+        Tokenized<SftExample> examples,
+        records[0].has_text() ? TokenizeTextBlocks(records, *tokenizer, {})
+                              : TokenizeSft(records, *tokenizer, {}));
+    ALIGN_ASSIGN_OR_RETURN(
+        SftLoader loader,
+        SftLoader::Create(std::move(examples.examples), options));
+    packed = loader.Next()->packed;
+  }
+  std::fputs(ShowBatch(packed, *tokenizer).c_str(), stdout);
+  return absl::OkStatus();
+}
+
+absl::Status ListCommand(const Arguments& arguments) {
+  const std::vector<std::string>& words = arguments.positional;
+  if (words.empty() || words[0] != "losses" || words.size() > 2) {
+    return InvalidArgument(std::string("Usage: ") + kListUsage);
+  }
+  std::vector<std::string> known;
+  bool found = words.size() == 1;
+  const bool markdown = arguments.Has("markdown") && found;
+  if (markdown) {
+    std::printf("| loss | what | source | needs |\n|---|---|---|---|\n");
+  }
+  for (const losses::PairLossEntry& entry : losses::PairLosses()) {
+    known.push_back(entry.name);
+    if (markdown) {
+      std::printf("| `%s` | %s | %s | %s |\n", entry.name.c_str(),
+                  entry.summary.c_str(), entry.paper.c_str(),
+                  NeedsText(entry.needs).c_str());
+    } else if (words.size() == 1) {
+      std::printf("%-10s %s\n", entry.name.c_str(), entry.summary.c_str());
+    } else if (entry.name == words[1]) {
+      PrintLoss(entry);
+      found = true;
+    }
+  }
+  if (found) return absl::OkStatus();
+  return InvalidArgument(losses::UnknownName("loss", words[1], known));
+}
+
+}  // namespace align::cli

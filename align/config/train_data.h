@@ -1,0 +1,22 @@
+#pragma once
+
+#include <vector>
+
+#include "align/base/status.h"
+#include "align/data/examples.h"
+
+namespace align::pb {
+class DataConfig;
+}  // namespace align::pb
+
+namespace align {
+
+// The examples of all files of data.train, in order; texts are cut into blocks.
+// What was dropped or truncated is logged. Errors are those of reading and
+// tokenising; kInvalidArgument when nothing is left.
+absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
+    const pb::DataConfig& data, const Tokenizer& tokenizer);
+absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
+    const pb::DataConfig& data, const Tokenizer& tokenizer);
+
+}  // namespace align

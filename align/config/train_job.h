@@ -1,0 +1,29 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "align/base/status.h"
+
+namespace align::pb {
+class TrainConfig;
+}  // namespace align::pb
+
+namespace align {
+
+// `config` with every default filled in, as a run uses it. kInvalidArgument
+// names the key that is missing or out of range.
+absl::Status ResolveTrainConfig(pb::TrainConfig& config);
+
+// What a run of `config` needs, as lines of text: parameters, memory for
+// weights, gradients, moments and activations of one micro-batch.
+absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config);
+
+// Runs one training job into the directory `out`: config.textproto, metrics
+// .jsonl, checkpoints/ and, at the end, model/. A run that was stopped goes on
+// from its newest checkpoint, to the bit for sft, reward and preference. `stop`
+// is polled between steps: a checkpoint is written and kCancelled returned.
+absl::Status RunTrainJob(pb::TrainConfig config, const std::string& out,
+                         const std::function<bool()>& stop = nullptr);
+
+}  // namespace align

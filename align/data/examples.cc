@@ -1,0 +1,347 @@
+#include "align/data/examples.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "align/text/chat_format.h"
+#include "proto/records.pb.h"
+
+namespace align {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+constexpr char kEmptyPrompt[] = "empty prompt";
+constexpr char kEmptyReply[] = "empty reply";
+constexpr char kEmptyText[] = "empty text";
+constexpr char kNoReply[] = "no reply in the messages";
+constexpr char kPromptTooLong[] = "prompt leaves no room for the reply";
+
+std::string_view KindName(pb::Record::KindCase kind) {
+  switch (kind) {
+    case pb::Record::kPreference:
+      return "preference pair";
+    case pb::Record::kSft:
+      return "SFT example";
+    case pb::Record::kPrompt:
+      return "prompt";
+    case pb::Record::kText:
+      return "free text";
+    case pb::Record::KIND_NOT_SET:
+      break;
+  }
+  return "record without a kind";
+}
+
+template <class Message>
+std::string NameOf(const Message& message, size_t index) {
+  if (!message.id().empty()) return message.id();
+  if (!message.source().empty()) return message.source();
+  std::string name = "#";
+  name += std::to_string(index);
+  return name;
+}
+
+absl::Status WrongKind(const pb::Record& record, size_t index,
+                       std::string_view expected) {
+  return InvalidArgument("record #" + std::to_string(index) + ": a " +
+                         std::string(KindName(record.kind_case())) + "; a " +
+                         std::string(expected) + " expected");
+}
+
+template <class Messages>
+std::vector<ChatTurn> Turns(const Messages& messages) {
+  std::vector<ChatTurn> turns;
+  for (const pb::Message& message : messages) {
+    turns.push_back({.role = message.role(), .content = message.content()});
+  }
+  return turns;
+}
+
+// A prompt's ids, and what to put before a reply to it.
+struct PromptIds {
+  Ids ids;
+  std::string reply_prefix;
+};
+
+// Applies the rules of the header with one tokenizer and one set of options,
+// and counts what it cut.
+class RecordTokenizer {
+ public:
+  static absl::StatusOr<RecordTokenizer> Create(
+      const Tokenizer& tokenizer, const TokenizeOptions& options) {
+    if (options.max_length < 2 || options.block_length < 2 ||
+        options.max_prompt_length < 0) {
+      return InvalidArgument(
+          "tokenize options: max_length " + std::to_string(options.max_length) +
+          ", block_length " + std::to_string(options.block_length) +
+          ", max_prompt_length " + std::to_string(options.max_prompt_length) +
+          "; at least 2, 2 and 0 expected");
+    }
+    ALIGN_ASSIGN_OR_RETURN(ChatFormat format,
+                           ChatFormat::Named(options.chat_format));
+    return RecordTokenizer(tokenizer, options, std::move(format));
+  }
+
+  TokenizeCounts& counts() { return counts_; }
+  void Drop(const char* reason) { ++counts_.dropped[reason]; }
+
+  // Ids are empty when the prompt is and there is no BOS.
+  absl::StatusOr<PromptIds> Prompt(const pb::Prompt& prompt) {
+    PromptIds result;
+    if (prompt.messages().empty()) {
+      result.ids = Context(prompt.text());
+      return result;
+    }
+    ALIGN_ASSIGN_OR_RETURN(const std::string text,
+                           format_.RenderPrompt(Turns(prompt.messages())));
+    result.ids = Context(text);
+    result.reply_prefix = format_.reply_prefix();
+    return result;
+  }
+
+  // The reply's ids with EOS, before truncation.
+  Ids Reply(const PromptIds& prompt, const std::string& reply) const {
+    Ids ids = tokenizer_.EncodeContinuation(prompt.reply_prefix + reply);
+    AppendEos(&ids);
+    return ids;
+  }
+
+  // Cuts a reply to what max_length leaves after the prompt.
+  void FitReply(const Ids& prompt, Ids* reply) {
+    const int64_t room = std::max<int64_t>(
+        options_.max_length - static_cast<int64_t>(prompt.size()), 0);
+    if (static_cast<int64_t>(reply->size()) <= room) return;
+    reply->resize(room);
+    ++counts_.truncated_replies;
+  }
+
+  bool HasRoom(const Ids& prompt) const {
+    return static_cast<int64_t>(prompt.size()) < options_.max_length;
+  }
+
+  // The conversation as one example; nullopt: dropped.
+  absl::StatusOr<std::optional<SftExample>> Conversation(
+      const pb::SftExample& sft) {
+    ALIGN_ASSIGN_OR_RETURN(std::vector<ChatSpan> spans,
+                           format_.Render(Turns(sft.messages())));
+    while (!spans.empty() && !spans.back().is_reply) spans.pop_back();
+    if (spans.empty()) {
+      Drop(kNoReply);
+      return std::optional<SftExample>();
+    }
+    // The first span is never a reply: the assistant's header precedes it.
+    SftExample example;
+    example.prompt = Context(spans.front().text);
+    for (size_t i = 1; i < spans.size(); ++i) {
+      const Ids ids = tokenizer_.EncodeContinuation(spans[i].text);
+      example.completion.insert(example.completion.end(), ids.begin(),
+                                ids.end());
+      example.mask.resize(example.completion.size(), spans[i].is_reply ? 1 : 0);
+    }
+    AppendEos(&example.completion);
+    example.mask.resize(example.completion.size(), 1);
+    return Finish(std::move(example));
+  }
+
+  absl::StatusOr<std::optional<SftExample>> Completion(
+      const pb::SftExample& sft) {
+    ALIGN_ASSIGN_OR_RETURN(PromptIds prompt, Prompt(sft.prompt()));
+    SftExample example;
+    example.completion = Reply(prompt, sft.completion());
+    example.prompt = std::move(prompt.ids);
+    return Finish(std::move(example));
+  }
+
+  // BOS, the text's tokens, EOS; empty when the text has no tokens.
+  Ids Text(const std::string& text) const {
+    const Ids body = tokenizer_.Encode(text);
+    Ids ids;
+    if (body.empty()) return ids;
+    if (tokenizer_.bos_id()) ids.push_back(*tokenizer_.bos_id());
+    ids.insert(ids.end(), body.begin(), body.end());
+    AppendEos(&ids);
+    return ids;
+  }
+
+ private:
+  RecordTokenizer(const Tokenizer& tokenizer, const TokenizeOptions& options,
+                  ChatFormat format)
+      : tokenizer_(tokenizer), options_(options), format_(std::move(format)) {}
+
+  void AppendEos(Ids* ids) const {
+    if (options_.append_eos && tokenizer_.eos_id()) {
+      ids->push_back(*tokenizer_.eos_id());
+    }
+  }
+
+  // BOS and the end of the text, within max_prompt_length.
+  Ids Context(const std::string& text) {
+    const Ids body = tokenizer_.Encode(text);
+    Ids ids;
+    if (tokenizer_.bos_id()) ids.push_back(*tokenizer_.bos_id());
+    size_t skipped = 0;
+    if (options_.max_prompt_length > 0) {
+      const size_t limit = options_.max_prompt_length;
+      const size_t room = limit - std::min(limit, ids.size());
+      skipped = body.size() - std::min(body.size(), room);
+    }
+    if (skipped > 0) ++counts_.truncated_prompts;
+    ids.insert(ids.end(), body.begin() + static_cast<int64_t>(skipped),
+               body.end());
+    return ids;
+  }
+
+  std::optional<SftExample> Finish(SftExample example) {
+    if (example.prompt.empty()) {
+      Drop(kEmptyPrompt);
+    } else if (example.completion.empty()) {
+      Drop(kEmptyReply);
+    } else if (!HasRoom(example.prompt)) {
+      Drop(kPromptTooLong);
+    } else {
+      FitReply(example.prompt, &example.completion);
+      std::vector<uint8_t>& mask = example.mask;
+      mask.resize(std::min(mask.size(), example.completion.size()));
+      if (mask.empty() || std::count(mask.begin(), mask.end(), 1) > 0) {
+        return example;
+      }
+      Drop(kPromptTooLong);
+    }
+    return std::nullopt;
+  }
+
+  const Tokenizer& tokenizer_;
+  TokenizeOptions options_;
+  ChatFormat format_;
+  TokenizeCounts counts_;
+};
+
+absl::Status AtRecord(const absl::Status& status, const std::string& name) {
+  return Annotate(status, "record " + name);
+}
+
+}  // namespace
+
+absl::StatusOr<Tokenized<PairExample>> TokenizePairs(
+    std::span<const pb::Record> records, const Tokenizer& tokenizer,
+    const TokenizeOptions& options) {
+  ALIGN_ASSIGN_OR_RETURN(RecordTokenizer rules,
+                         RecordTokenizer::Create(tokenizer, options));
+  Tokenized<PairExample> result;
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (!records[i].has_preference()) {
+      return WrongKind(records[i], i, "preference pair");
+    }
+    const pb::PreferencePair& pair = records[i].preference();
+    PairExample example;
+    example.margin = pair.margin();
+    example.id = NameOf(pair, i);
+    absl::StatusOr<PromptIds> prompt = rules.Prompt(pair.prompt());
+    if (!prompt.ok()) return AtRecord(prompt.status(), example.id);
+    example.chosen = rules.Reply(*prompt, pair.chosen());
+    example.rejected = rules.Reply(*prompt, pair.rejected());
+    example.prompt = std::move(prompt->ids);
+    if (example.prompt.empty()) {
+      rules.Drop(kEmptyPrompt);
+    } else if (example.chosen.empty() || example.rejected.empty()) {
+      rules.Drop(kEmptyReply);
+    } else if (!rules.HasRoom(example.prompt)) {
+      rules.Drop(kPromptTooLong);
+    } else {
+      rules.FitReply(example.prompt, &example.chosen);
+      rules.FitReply(example.prompt, &example.rejected);
+      result.examples.push_back(std::move(example));
+    }
+  }
+  result.counts = std::move(rules.counts());
+  return result;
+}
+
+absl::StatusOr<Tokenized<SftExample>> TokenizeSft(
+    std::span<const pb::Record> records, const Tokenizer& tokenizer,
+    const TokenizeOptions& options) {
+  ALIGN_ASSIGN_OR_RETURN(RecordTokenizer rules,
+                         RecordTokenizer::Create(tokenizer, options));
+  Tokenized<SftExample> result;
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (!records[i].has_sft()) return WrongKind(records[i], i, "SFT example");
+    const pb::SftExample& sft = records[i].sft();
+    absl::StatusOr<std::optional<SftExample>> example =
+        sft.messages().empty() ? rules.Completion(sft)
+                               : rules.Conversation(sft);
+    if (!example.ok()) return AtRecord(example.status(), NameOf(sft, i));
+    if (!example->has_value()) continue;
+    (*example)->id = NameOf(sft, i);
+    result.examples.push_back(**std::move(example));
+  }
+  result.counts = std::move(rules.counts());
+  return result;
+}
+
+absl::StatusOr<Tokenized<PromptExample>> TokenizePrompts(
+    std::span<const pb::Record> records, const Tokenizer& tokenizer,
+    const TokenizeOptions& options) {
+  ALIGN_ASSIGN_OR_RETURN(RecordTokenizer rules,
+                         RecordTokenizer::Create(tokenizer, options));
+  Tokenized<PromptExample> result;
+  for (size_t i = 0; i < records.size(); ++i) {
+    const pb::Record& record = records[i];
+    if (!record.has_prompt() && !record.has_preference()) {
+      return WrongKind(record, i, "prompt or preference pair");
+    }
+    PromptExample example;
+    example.number = i;
+    example.id = record.has_prompt() ? NameOf(record.prompt(), i)
+                                     : NameOf(record.preference(), i);
+    absl::StatusOr<PromptIds> prompt =
+        rules.Prompt(record.has_prompt() ? record.prompt().prompt()
+                                         : record.preference().prompt());
+    if (!prompt.ok()) return AtRecord(prompt.status(), example.id);
+    if (prompt->ids.empty()) {
+      rules.Drop(kEmptyPrompt);
+      continue;
+    }
+    example.prompt = std::move(prompt->ids);
+    result.examples.push_back(std::move(example));
+  }
+  result.counts = std::move(rules.counts());
+  return result;
+}
+
+absl::StatusOr<Tokenized<SftExample>> TokenizeTextBlocks(
+    std::span<const pb::Record> records, const Tokenizer& tokenizer,
+    const TokenizeOptions& options) {
+  ALIGN_ASSIGN_OR_RETURN(RecordTokenizer rules,
+                         RecordTokenizer::Create(tokenizer, options));
+  Tokenized<SftExample> result;
+  SftExample block;
+  const auto finish = [&] {
+    if (!block.completion.empty()) result.examples.push_back(std::move(block));
+    block = {};
+  };
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (!records[i].has_text()) return WrongKind(records[i], i, "free text");
+    const Ids ids = rules.Text(records[i].text().text());
+    if (ids.empty()) rules.Drop(kEmptyText);
+    for (const int32_t id : ids) {
+      if (block.prompt.empty()) {
+        block.prompt.push_back(id);
+        block.id = NameOf(records[i].text(), i);
+        continue;
+      }
+      block.completion.push_back(id);
+      if (static_cast<int64_t>(block.completion.size()) + 1 ==
+          options.block_length) {
+        finish();
+      }
+    }
+  }
+  finish();
+  result.counts = std::move(rules.counts());
+  return result;
+}
+
+}  // namespace align

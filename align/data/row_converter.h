@@ -1,0 +1,54 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "align/data/row_outcome.h"
+
+namespace align {
+
+namespace pb {
+class Record;
+}  // namespace pb
+
+// The outcome of one row.
+struct RowOutcome {
+  RowShape shape = RowShape::kText;  // if taken
+  std::optional<Drop> drop;          // if not
+};
+
+// Turns rows into records. Owns a parser that it uses again for every row; one
+// thread at a time.
+//
+// Transcripts are split at the last "\n\nAssistant:" that both share, which
+// ends the prompt; prompt and reply joined are the transcript again, to the
+// byte. If what is left of either side holds a further turn ("\n\nHuman:" or
+// "\n\nAssistant:"), the two do not answer the same last prompt:
+// kNoCommonPrompt (16 rows of HH-RLHF's three base test files). Message lists
+// likewise: all but the last message, an assistant's, must be the same on both
+// sides.
+//
+// A reply that is blank, two equal replies, and conversations without an
+// assistant's turn teach nothing and are dropped. Rows with a `label` beside
+// messages or a completion (KTO's) are of no shape known here: half of them
+// are replies to avoid.
+class RowConverter {
+ public:
+  // Rows nested deeper than max_depth are bad JSON.
+  explicit RowConverter(int max_depth);
+  RowConverter(RowConverter&&) noexcept;
+  RowConverter& operator=(RowConverter&&) noexcept;
+  ~RowConverter();
+
+  // Converts `text`, after which RowReader::kPaddingBytes may be read. Sets the
+  // kind of `record`, and its id to the row's `id` (a text or an integer) if it
+  // has one; `record` is unspecified if the row is not taken.
+  RowOutcome Convert(std::string_view text, pb::Record& record);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace align

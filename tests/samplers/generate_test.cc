@@ -1,0 +1,185 @@
+#include "samplers/generate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "align/base/threads.h"
+#include "align/dnnl/matmul.h"
+#include "align/ops/packed_batch.h"
+#include "align/ops/token_scores.h"
+#include "align/tensor/tape.h"
+#include "tests/support/tiny_model.h"
+
+namespace align::samplers {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<std::vector<int32_t>> Prompts(int count) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (int i = 0; i < count; ++i) {
+    prompts.push_back(RandomTokens(3 + i % 5, Rng(50 + i)));
+  }
+  return prompts;
+}
+
+bool Same(const Completion& a, const Completion& b) {
+  return a.tokens == b.tokens && a.log_probs == b.log_probs &&
+         a.stopped == b.stopped;
+}
+
+TEST(GenerateTest, LogProbsEqualTheScorersToTheBit) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  const auto model = TinyModel();
+  const auto prompts = Prompts(7);
+  for (double temperature : {1.0, 0.7}) {
+    const auto replies = *Generate(
+        *model, prompts, 3,
+        {.max_new_tokens = 20, .temperature = temperature, .stop_ids = {5}},
+        Rng(3));
+    PackedBatch batch;
+    std::vector<float> sampled;
+    for (size_t p = 0; p < prompts.size(); ++p) {
+      const int32_t prefix = batch.AppendPrompt(prompts[p]);
+      for (int k = 0; k < 3; ++k) {
+        const Completion& reply = replies[p * 3 + k];
+        batch.AppendCompletion(prefix, reply.tokens);
+        sampled.insert(sampled.end(), reply.log_probs.begin(),
+                       reply.log_probs.end());
+      }
+    }
+    const NoGrad no_grad;
+    const TokenScores scores =
+        ScoreTokens(model->Hidden(batch.tokens, batch.segments), model->Head(),
+                    batch.scored, {.temperature = temperature});
+    EXPECT_TRUE(std::ranges::equal(sampled, scores.log_probs()));
+  }
+}
+
+TEST(GenerateTest, ARepliesDependsOnItsPromptAndStreamAlone) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  const auto model = TinyModel();
+  const auto prompts = Prompts(6);
+  SamplingOptions options{.max_new_tokens = 12, .stop_ids = {5, 6}};
+  const auto all = *Generate(*model, prompts, 4, options, Rng(3));
+  for (int threads : {1, 2, 3}) {
+    SetThreads(threads);
+    for (int64_t rows : {1, 2, 5, 64}) {
+      options.max_rows = rows;
+      const auto again = *Generate(*model, prompts, 4, options, Rng(3));
+      EXPECT_TRUE(std::ranges::equal(all, again, Same))
+          << threads << " threads, " << rows << " rows";
+    }
+  }
+  SetThreads(1);
+  // Two of the prompts alone, in another order, fewer samples.
+  const std::vector<std::vector<int32_t>> some = {prompts[4], prompts[1]};
+  const std::vector<uint64_t> ids = {4, 1};
+  const auto part = *Generate(*model, some, 2, options, Rng(3), ids);
+  EXPECT_TRUE(Same(part[0], all[16]) && Same(part[1], all[17]));
+  EXPECT_TRUE(Same(part[2], all[4]) && Same(part[3], all[5]));
+}
+
+TEST(GenerateTest, RepliesStopAtStopIdsAndAtTheLimit) {
+  const auto model = TinyModel();
+  const auto replies = *Generate(*model, Prompts(5), 8,
+                                 {.max_new_tokens = 9, .stop_ids = {7, 8}},
+                                 Rng(1));
+  int stopped = 0;
+  for (const Completion& reply : replies) {
+    ASSERT_FALSE(reply.tokens.empty());
+    const int32_t last = reply.tokens.back();
+    EXPECT_EQ(reply.stopped, last == 7 || last == 8);
+    if (!reply.stopped) EXPECT_EQ(reply.tokens.size(), 9u);
+    for (size_t i = 0; i + 1 < reply.tokens.size(); ++i) {
+      EXPECT_TRUE(reply.tokens[i] != 7 && reply.tokens[i] != 8);
+    }
+    stopped += reply.stopped;
+  }
+  EXPECT_GT(stopped, 0);
+  EXPECT_LT(stopped, 40);
+}
+
+TEST(GenerateTest, GreedyTakesTheLargestLogitOfAFullForward) {
+  const auto model = TinyModel();
+  const auto prompts = Prompts(2);
+  const auto replies = *Generate(
+      *model, prompts, 1, {.max_new_tokens = 8, .temperature = 0}, Rng(1));
+  for (size_t p = 0; p < prompts.size(); ++p) {
+    std::vector<int32_t> tokens = prompts[p];
+    for (int32_t expected : replies[p].tokens) {
+      Segments segments;
+      segments.Append(static_cast<int64_t>(tokens.size()));
+      const HeadLogits head = ComputeHeadLogits(
+          model->Hidden(tokens, segments), model->Head(), 1);
+      const float* last = head.logits.data() + (tokens.size() - 1) * 61;
+      EXPECT_EQ(std::max_element(last, last + 61) - last, expected);
+      tokens.push_back(expected);
+    }
+  }
+}
+
+TEST(GenerateTest, BadInputIsRefusedByName) {
+  const auto model = TinyModel();
+  const auto status = [&](std::vector<int32_t> prompt, SamplingOptions o) {
+    const std::vector<std::vector<int32_t>> prompts = {std::move(prompt)};
+    return Message(Generate(*model, prompts, 1, o, Rng(1)).status());
+  };
+  EXPECT_THAT(status({}, {}), HasSubstr("prompt 0: empty"));
+  EXPECT_THAT(status({61}, {}), HasSubstr("token id 61"));
+  EXPECT_THAT(status({1}, {.max_new_tokens = 128}), HasSubstr("128 positions"));
+  EXPECT_THAT(status({1}, {.temperature = -1}), HasSubstr("temperature"));
+  EXPECT_THAT(status({1}, {.top_p = 0}), HasSubstr("top_p"));
+  EXPECT_THAT(status({1}, {.stop_ids = {99}}), HasSubstr("stop id 99"));
+}
+
+TEST(GenerateTest, StopsWhenAsked) {
+  const auto model = TinyModel();
+  const auto result =
+      Generate(*model, Prompts(3), 1, {}, Rng(1), {}, [] { return true; });
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kCancelled);
+}
+
+double LogSumExp(const std::vector<float>& z) {
+  double sum = 0;
+  for (float x : z) sum += std::exp(static_cast<double>(x));
+  return std::log(sum);
+}
+
+TEST(SampleTokenTest, FrequenciesAreTheProbabilities) {
+  const std::vector<float> z = {0, 1, -1, 2, 0.5f};
+  const double lse = LogSumExp(z);
+  std::vector<double> counts(5, 0);
+  constexpr int kDraws = 50000;
+  for (int i = 0; i < kDraws; ++i) {
+    ++counts[SampleToken(z, lse, {}, (i + 0.5) / kDraws)];
+  }
+  for (int v = 0; v < 5; ++v) {
+    EXPECT_NEAR(counts[v] / kDraws, std::exp(z[v] - lse), 1e-4);
+  }
+}
+
+TEST(SampleTokenTest, TopKAndTopPKeepTheLargestTiesToTheLowerId) {
+  const std::vector<float> z = {1, 3, 2, 3, 0};
+  const double lse = LogSumExp(z);
+  const auto seen = [&](const SamplingOptions& options) {
+    std::vector<bool> ids(5, false);
+    for (int i = 0; i < 1000; ++i) {
+      ids[SampleToken(z, lse, options, (i + 0.5) / 1000)] = true;
+    }
+    return ids;
+  };
+  using Ids = std::vector<bool>;
+  EXPECT_EQ(seen({.top_k = 1}), Ids({false, true, false, false, false}));
+  EXPECT_EQ(seen({.top_k = 3}), Ids({false, true, true, true, false}));
+  EXPECT_EQ(seen({.top_p = 0.3}), Ids({false, true, false, false, false}));
+  EXPECT_EQ(seen({.top_p = 0.7}), Ids({false, true, false, true, false}));
+  EXPECT_EQ(seen({.temperature = 0}), Ids({false, true, false, false, false}));
+}
+
+}  // namespace
+}  // namespace align::samplers
