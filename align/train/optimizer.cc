@@ -7,6 +7,7 @@
 
 #include "align/base/check.h"
 #include "align/base/threads.h"
+#include "align/train/adamw_update.h"
 
 namespace align::train {
 namespace {
@@ -38,33 +39,6 @@ std::vector<Block> CutIntoBlocks(const std::vector<ParamStore*>& stores) {
   return blocks;
 }
 
-// The scalars of one step, rounded to f32 where PyTorch's kernel does.
-struct StepScalars {
-  float grad_scale;
-  float keep;  // 1 - learning_rate * weight_decay
-  float beta1;
-  float one_minus_beta1;
-  float beta2;
-  float one_minus_beta2;
-  float step_size;        // learning_rate / (1 - beta1^t)
-  float root_correction;  // sqrt(1 - beta2^t)
-  float epsilon;
-};
-
-void StepBlock(const StepScalars& c, float keep, int64_t count, float* value,
-               float* grad, float* first, float* second) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float g = grad[i] * c.grad_scale;
-    const float m = first[i] * c.beta1 + g * c.one_minus_beta1;
-    const float v = second[i] * c.beta2 + g * g * c.one_minus_beta2;
-    const float denominator = std::sqrt(v) / c.root_correction + c.epsilon;
-    value[i] = value[i] * keep - c.step_size * (m / denominator);
-    first[i] = m;
-    second[i] = v;
-    grad[i] = 0.0f;
-  }
-}
-
 }  // namespace
 
 Optimizer::Optimizer(const AdamWOptions& options, LearningRateFactor factor,
@@ -87,28 +61,16 @@ double Optimizer::learning_rate() const {
 void Optimizer::Step(double grad_scale) {
   const double rate = learning_rate();
   ++steps_;
-  const auto t = static_cast<double>(steps_);
-  const StepScalars c = {
-      .grad_scale = static_cast<float>(grad_scale),
-      .keep = static_cast<float>(1.0 - rate * options_.weight_decay),
-      .beta1 = static_cast<float>(options_.beta1),
-      .one_minus_beta1 = static_cast<float>(1.0 - options_.beta1),
-      .beta2 = static_cast<float>(options_.beta2),
-      .one_minus_beta2 = static_cast<float>(1.0 - options_.beta2),
-      .step_size =
-          static_cast<float>(rate / (1.0 - std::pow(options_.beta1, t))),
-      .root_correction =
-          static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, t))),
-      .epsilon = static_cast<float>(options_.epsilon)};
+  const auto c = MakeAdamWScalars<float>(options_, rate, steps_, grad_scale);
   const std::vector<Block> blocks = CutIntoBlocks(stores_);
   ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t index) {
     const Block& block = blocks[index];
     ParamStore& store = *stores_[block.store];
-    StepBlock(c, block.decay ? c.keep : 1.0f, block.count,
-              store.values().data() + block.begin,
-              store.grads().data() + block.begin,
-              first_[block.store].data() + block.begin,
-              second_[block.store].data() + block.begin);
+    AdamWUpdate(c, block.decay ? c.keep : 1.0f, block.count,
+                store.values().data() + block.begin,
+                store.grads().data() + block.begin,
+                first_[block.store].data() + block.begin,
+                second_[block.store].data() + block.begin);
   });
 }
 
@@ -146,6 +108,12 @@ double GradientNorm(const std::vector<ParamStore*>& stores) {
   double total = 0;
   for (double sum : partial) total += sum;
   return std::sqrt(total);
+}
+
+double ClipScale(double norm, double max_norm) {
+  if (max_norm == 0) return 1;
+  // The summand guards against a norm of 0.
+  return std::min(1.0, max_norm / (norm + 1e-6));
 }
 
 }  // namespace align::train

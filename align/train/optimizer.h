@@ -60,4 +60,9 @@ class Optimizer {
 // Not finite when a gradient is not.
 double GradientNorm(const std::vector<ParamStore*>& stores);
 
+// What gradients of norm `norm` are multiplied by so that their norm is at most
+// `max_norm`: torch.nn.utils.clip_grad_norm_'s min(1, max_norm / (norm +
+// 1e-6)). 1 when max_norm is 0.
+double ClipScale(double norm, double max_norm);
+
 }  // namespace align::train

@@ -85,13 +85,7 @@ StepReport Update(const RunLoopOptions& options, const MicroStep& sum,
                "; records: " + Records(sum.record_ids));
     return report;
   }
-  double scale = 1.0 / sum.weight;
-  if (options.max_grad_norm > 0) {
-    // torch.nn.utils.clip_grad_norm_'s guard against a norm of 0.
-    const double clip = options.max_grad_norm / (grad_norm + 1e-6);
-    if (clip < 1) scale *= clip;
-  }
-  optimizer.Step(scale);
+  optimizer.Step(ClipScale(grad_norm, options.max_grad_norm) / sum.weight);
   return report;
 }
 

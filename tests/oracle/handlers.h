@@ -1,0 +1,42 @@
+#pragma once
+
+// One function a family of oracle files: runs the cases that the toolkit
+// supports through its own code, and skips the others with a reason.
+
+#include <string>
+
+#include "tests/oracle/json_values.h"
+#include "tests/oracle/reporter.h"
+
+namespace align::oracle {
+
+struct OracleFile {
+  std::string path;  // on disk
+  Json root;
+};
+
+// models/ARCHITECTURE/golden.json, beside config.json and model.safetensors.
+void CheckModel(const OracleFile& file, Reporter& reporter);
+// runs/NAME/run.json: ten optimizer steps.
+void CheckRun(const OracleFile& file, Reporter& reporter);
+// golden/dpo and golden/peers/dpo_second_sources.json.
+void CheckDpoLoss(const OracleFile& file, Reporter& reporter);
+void CheckDpoFromLogits(const OracleFile& file, Reporter& reporter);
+void CheckDpoSecondSources(const OracleFile& file, Reporter& reporter);
+// golden/logps.
+void CheckBatchLogps(const OracleFile& file, Reporter& reporter);
+void CheckLogSoftmax(const OracleFile& file, Reporter& reporter);
+// golden/reward, golden/rso.
+void CheckRewardLoss(const OracleFile& file, Reporter& reporter);
+void CheckRejection(const OracleFile& file, Reporter& reporter);
+// golden/ppo.
+void CheckPpoCore(const OracleFile& file, Reporter& reporter);
+void CheckPpoTrainer(const OracleFile& file, Reporter& reporter);
+void CheckPpoInline(const OracleFile& file, Reporter& reporter);
+void CheckKlController(const OracleFile& file, Reporter& reporter);
+// golden/optim.
+void CheckOptimizers(const OracleFile& file, Reporter& reporter);
+void CheckClipping(const OracleFile& file, Reporter& reporter);
+void CheckSchedules(const OracleFile& file, Reporter& reporter);
+
+}  // namespace align::oracle
