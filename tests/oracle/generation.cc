@@ -1,5 +1,6 @@
 // golden/generate/ARCHITECTURE.json: greedy decoding of models/ARCHITECTURE.
 
+#include <algorithm>
 #include <filesystem>
 
 #include "align/models/model.h"
@@ -28,12 +29,12 @@ absl::Status CheckGreedy(Json one, const Model& model, Case& result) {
   const std::vector<int32_t> wanted =
       Ints(one["greedy_20_full_forward_argmax_loop"]);
   const std::vector<std::vector<int32_t>> prompts = {Ints(one["prompt"])};
+  samplers::SamplingOptions options;
+  options.max_new_tokens = static_cast<int64_t>(wanted.size());
+  options.temperature = 0;
   ALIGN_ASSIGN_OR_RETURN(
       const std::vector<samplers::Completion> completions,
-      samplers::Generate(model, prompts, 1,
-                         {.max_new_tokens = static_cast<int64_t>(wanted.size()),
-                          .temperature = 0},
-                         Rng(0)));
+      samplers::Generate(model, prompts, 1, options, Rng(0)));
   const samplers::Completion& got = completions.front();
   const std::vector<double> gaps = Numbers(one["top1_minus_top2_logit_gap"]);
   const std::vector<double> log_probs =
