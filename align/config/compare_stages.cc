@@ -29,8 +29,9 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> BeginningsOfTexts(
     CompareContext& context, int64_t count, int64_t length) {
   const pb::PromptsConfig& config = context.config().prompts();
   const std::string records_path = context.directory() + "/texts.tfrecord";
+  const std::string inputs[] = {config.texts()};
   ALIGN_RETURN_IF_ERROR(
-      Import({config.texts()}, records_path, ImportOptions()).status());
+      Import(inputs, records_path, ImportOptions()).status());
   ALIGN_ASSIGN_OR_RETURN(const std::vector<pb::Record> records,
                          ReadRecords(records_path));
   std::vector<std::vector<int32_t>> prompts;

@@ -108,7 +108,7 @@ absl::StatusOr<StoredDtype> ParseDtype(simdjson::dom::element value,
     if (row.name == text) return row.dtype;
   }
   std::string known;
-  for (const DtypeRow& row : kDtypes) known += " " + std::string(row.name);
+  for (const DtypeRow& row : kDtypes) known.append(" ").append(row.name);
   return InvalidArgument(where + ": unknown dtype " +
                          std::string(text.substr(0, 32)) + "; known are" +
                          known);

@@ -57,7 +57,9 @@ std::string ProgressLine(const ProgressOptions& options,
                          const StepReport& report, double steps_per_second) {
   std::string line = options.title.empty() ? "" : options.title + " ";
   line += std::to_string(report.step);
-  if (options.max_steps > 0) line += "/" + std::to_string(options.max_steps);
+  if (options.max_steps > 0) {
+    line.append("/").append(std::to_string(options.max_steps));
+  }
   line += "  loss " + Short(report.loss);
   // The figures that tell whether a method works, of those that it reports.
   for (const char* name :

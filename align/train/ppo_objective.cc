@@ -78,6 +78,8 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Model& critic,
       of_policy.loss.sum() + options.value_weight * of_value.loss.sum();
   step.metrics = Metrics(log_probs - View(batch.old_log_probs),
                          scores.entropies(), of_policy, of_value);
+  step.metrics.insert(batch.rollout_metrics.begin(),
+                      batch.rollout_metrics.end());
   std::vector<float> policy_seed(scores.values.size(), 0.0f);
   std::vector<float> value_seed(count);
   for (size_t i = 0; i < count; ++i) {

@@ -19,6 +19,7 @@ struct PpoBatch {
   std::vector<double> old_values;
   std::vector<double> returns;  // formed before whitening
   std::vector<std::string> ids;
+  MetricSums rollout_metrics;  // passed on to the step's report
 };
 
 struct PpoObjectiveOptions {

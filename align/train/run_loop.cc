@@ -54,8 +54,10 @@ std::string Records(const std::vector<std::string>& ids) {
 
 // The means of `sum`, with `grad_norm` that of the mean loss.
 StepReport MakeReport(const MicroStep& sum, double grad_norm, int64_t step) {
-  StepReport report{
-      .step = step, .loss = sum.loss_sum / sum.weight, .grad_norm = grad_norm};
+  StepReport report;
+  report.step = step;
+  report.loss = sum.loss_sum / sum.weight;
+  report.grad_norm = grad_norm;
   for (const auto& [name, metric] : sum.metrics) {
     if (metric.weight == 0) continue;
     report.metrics[name] =
