@@ -1,5 +1,6 @@
 // golden/dpo and the second sources: losses on pairs by their registry.
 
+#include <algorithm>
 #include <cmath>
 
 #include "losses/registry.h"

@@ -1,5 +1,7 @@
 // golden/logps: log-probs and entropies from logits, in double and fused.
 
+#include <algorithm>
+
 #include "tests/oracle/handlers.h"
 #include "tests/oracle/token_logps.h"
 

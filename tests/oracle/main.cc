@@ -25,6 +25,7 @@ const std::vector<Family>& Families() {
   static const std::vector<Family> families = {
       {"models", "golden.json", CheckModel},
       {"runs", "run.json", CheckRun},
+      {"generate", "", CheckGeneration},
       {"dpo", "dpo_loss_", CheckDpoLoss},
       {"dpo", "dpo_compute_loss_", CheckDpoFromLogits},
       {"peers", "dpo_second_sources", CheckDpoSecondSources},

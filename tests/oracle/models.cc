@@ -1,6 +1,7 @@
 // models/*/golden.json: a Hugging Face directory through LoadModel, forward,
 // fused scores and backward.
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 

@@ -1,6 +1,7 @@
 // runs/*/run.json: ten optimizer steps from given weights through the product's
 // objectives, losses, optimizer and loop, against the f32 block.
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <memory>
