@@ -25,7 +25,8 @@ struct CheckVoidify {
 
 }  // namespace align
 
-#define ALIGN_CHECK(condition)            \
-  (condition) ? (void)0                   \
-              : ::align::CheckVoidify() & \
-                    ::align::CheckFailure(__FILE__, __LINE__, #condition).stream()
+#define ALIGN_CHECK(condition)    \
+  (condition)                     \
+      ? (void)0                   \
+      : ::align::CheckVoidify() & \
+            ::align::CheckFailure(__FILE__, __LINE__, #condition).stream()

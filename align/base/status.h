@@ -37,10 +37,10 @@ absl::Status Annotate(const absl::Status& status, std::string_view where);
 #define ALIGN_CONCAT_INNER(a, b) a##b
 #define ALIGN_CONCAT(a, b) ALIGN_CONCAT_INNER(a, b)
 
-#define ALIGN_RETURN_IF_ERROR(expr)                       \
-  do {                                                    \
-    absl::Status align_status = (expr);                   \
-    if (!align_status.ok()) return align_status;          \
+#define ALIGN_RETURN_IF_ERROR(expr)              \
+  do {                                           \
+    absl::Status align_status = (expr);          \
+    if (!align_status.ok()) return align_status; \
   } while (false)
 
 #define ALIGN_ASSIGN_OR_RETURN(lhs, expr) \

@@ -115,11 +115,10 @@ absl::StatusOr<Arguments> ParseArguments(
                              losses::UnknownName("flag", name, known));
     }
     const bool attached = equals != std::string::npos;
-    if (flag->value.empty() ? attached
-                            : !attached && i + 1 == words.size()) {
-      return InvalidArgument("align " + command.name + ": --" + name +
-                             (attached ? " takes no value"
-                                       : " needs a value: " + flag->value));
+    if (flag->value.empty() ? attached : !attached && i + 1 == words.size()) {
+      return InvalidArgument(
+          "align " + command.name + ": --" + name +
+          (attached ? " takes no value" : " needs a value: " + flag->value));
     }
     arguments.flags[name] = flag->value.empty() ? ""
                             : attached          ? word.substr(equals + 1)
@@ -144,8 +143,8 @@ std::string CommandHelp(const Command& command) {
   std::string text =
       "Usage: " + command.usage + "\n\n" + command.summary + "\n\nFlags:\n";
   for (const Flag& flag : AllFlags(command)) {
-    std::string left = "  --" + flag.name +
-                       (flag.value.empty() ? "" : " " + flag.value);
+    std::string left =
+        "  --" + flag.name + (flag.value.empty() ? "" : " " + flag.value);
     left.resize(std::max<size_t>(left.size() + 2, 26), ' ');
     text += left + flag.doc + "\n";
   }
@@ -166,9 +165,8 @@ int RunProgram(const std::vector<std::string>& words) {
   if (command == commands.end()) {
     std::vector<std::string> known;
     for (const Command& c : commands) known.push_back(c.name);
-    status =
-        InvalidArgument("align: " + losses::UnknownName("command", words[0],
-                                                        known));
+    status = InvalidArgument("align: " +
+                             losses::UnknownName("command", words[0], known));
   } else {
     status = RunCommand(*command, {words.begin() + 1, words.end()});
   }

@@ -25,9 +25,8 @@ struct Arguments {
   // The flag's value, or `otherwise`.
   std::string Get(const std::string& flag, const std::string& otherwise) const;
   // kInvalidArgument when the value is no whole number in [low, high].
-  absl::StatusOr<int64_t> GetInteger(const std::string& flag,
-                                     int64_t otherwise, int64_t low,
-                                     int64_t high) const;
+  absl::StatusOr<int64_t> GetInteger(const std::string& flag, int64_t otherwise,
+                                     int64_t low, int64_t high) const;
 };
 
 struct Command {

@@ -26,10 +26,9 @@ void PrintLine(const std::string& line) {
 absl::Status ExpectPositional(const Arguments& arguments, size_t count,
                               const std::string& usage) {
   if (arguments.positional.size() == count) return absl::OkStatus();
-  return InvalidArgument("expected " + std::to_string(count) +
-                         " argument(s), got " +
-                         std::to_string(arguments.positional.size()) +
-                         ". Usage: " + usage);
+  return InvalidArgument(
+      "expected " + std::to_string(count) + " argument(s), got " +
+      std::to_string(arguments.positional.size()) + ". Usage: " + usage);
 }
 
 absl::StatusOr<std::string> RequiredFlag(const Arguments& arguments,
@@ -74,10 +73,9 @@ absl::Status TrainCommand(const Arguments& arguments) {
 // Runs `align compare` again for one stage in a process of its own.
 absl::Status RunStageProcess(const Arguments& arguments, const std::string& out,
                              const std::string& stage) {
-  std::vector<std::string> words = {"align",  "compare",
-                                    arguments.positional[0],
-                                    "--out",  out,
-                                    "--stage", stage};
+  std::vector<std::string> words = {"align", "compare", arguments.positional[0],
+                                    "--out", out,       "--stage",
+                                    stage};
   if (arguments.Has("threads")) {
     words.insert(words.end(), {"--threads", arguments.Get("threads", "1")});
   }

@@ -56,8 +56,7 @@ absl::StatusOr<std::vector<PromptExample>> PromptFlags(
     const Arguments& arguments, const Tokenizer& tokenizer) {
   std::vector<pb::Record> records;
   if (arguments.Has("prompts")) {
-    ALIGN_ASSIGN_OR_RETURN(records,
-                           ReadRecords(arguments.Get("prompts", "")));
+    ALIGN_ASSIGN_OR_RETURN(records, ReadRecords(arguments.Get("prompts", "")));
   } else if (arguments.Has("prompt")) {
     records.emplace_back().mutable_prompt()->mutable_prompt()->set_text(
         arguments.Get("prompt", ""));
@@ -92,10 +91,10 @@ int64_t ScoredBytes(const std::vector<SftExample>& examples,
 absl::Status EvalLanguageModel(const Model& model, const Tokenizer& tokenizer,
                                const std::vector<pb::Record>& records,
                                const TokenizeOptions& options) {
-  ALIGN_ASSIGN_OR_RETURN(
-      Tokenized<SftExample> tokenized,
-      records[0].has_text() ? TokenizeTextBlocks(records, tokenizer, options)
-                            : TokenizeSft(records, tokenizer, options));
+  ALIGN_ASSIGN_OR_RETURN(Tokenized<SftExample> tokenized,
+                         records[0].has_text()
+                             ? TokenizeTextBlocks(records, tokenizer, options)
+                             : TokenizeSft(records, tokenizer, options));
   const int64_t bytes = ScoredBytes(tokenized.examples, tokenizer);
   ALIGN_ASSIGN_OR_RETURN(
       SftLoader loader,
@@ -146,8 +145,8 @@ absl::Status EvalRewardModel(const Model& model, const Tokenizer& tokenizer,
     }
   }
   std::printf("pairs %lld\naccuracy %.4f\nmargin %.4f\n",
-              static_cast<long long>(count),
-              static_cast<double>(right) / count, margin / count);
+              static_cast<long long>(count), static_cast<double>(right) / count,
+              margin / count);
   return absl::OkStatus();
 }
 
@@ -187,9 +186,8 @@ absl::Status SampleCommand(const Arguments& arguments) {
                          PromptFlags(arguments, *tokenizer));
   ALIGN_ASSIGN_OR_RETURN(const int64_t samples,
                          arguments.GetInteger("samples", 1, 1, 1 << 20));
-  ALIGN_ASSIGN_OR_RETURN(
-      const int64_t seed,
-      arguments.GetInteger("seed", 0, 0, int64_t{1} << 62));
+  ALIGN_ASSIGN_OR_RETURN(const int64_t seed,
+                         arguments.GetInteger("seed", 0, 0, int64_t{1} << 62));
   std::vector<std::vector<int32_t>> prompts;
   for (const PromptExample& example : examples) {
     prompts.push_back(example.prompt);
@@ -253,10 +251,10 @@ absl::Status ShowBatchCommand(const Arguments& arguments) {
         PairLoader::Create(std::move(pairs.examples), options));
     packed = loader.Next()->packed;
   } else {
-    ALIGN_ASSIGN_OR_RETURN(
-        Tokenized<SftExample> examples,
-        records[0].has_text() ? TokenizeTextBlocks(records, *tokenizer, {})
-                              : TokenizeSft(records, *tokenizer, {}));
+    ALIGN_ASSIGN_OR_RETURN(Tokenized<SftExample> examples,
+                           records[0].has_text()
+                               ? TokenizeTextBlocks(records, *tokenizer, {})
+                               : TokenizeSft(records, *tokenizer, {}));
     ALIGN_ASSIGN_OR_RETURN(
         SftLoader loader,
         SftLoader::Create(std::move(examples.examples), options));

@@ -4,5 +4,6 @@
 #include "align/cli/command.h"
 
 int main(int argc, char** argv) {
-  return align::cli::RunProgram(std::vector<std::string>(argv + 1, argv + argc));
+  return align::cli::RunProgram(
+      std::vector<std::string>(argv + 1, argv + argc));
 }

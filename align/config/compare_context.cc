@@ -34,9 +34,8 @@ std::vector<int32_t> Ids(
   return {tokens.begin(), tokens.end()};
 }
 
-CompareContext::CompareContext(const pb::CompareConfig& config,
-                               std::string out, std::string stage,
-                               std::function<bool()> stop)
+CompareContext::CompareContext(const pb::CompareConfig& config, std::string out,
+                               std::string stage, std::function<bool()> stop)
     : config_(config),
       out_(std::move(out)),
       stage_(std::move(stage)),
@@ -93,9 +92,9 @@ absl::StatusOr<pb::Samples> CompareContext::Sample(const Model& policy,
     numbers.push_back(prompt.number());
     asked.insert(asked.end(), count, ids.back());
   }
-  ALIGN_ASSIGN_OR_RETURN(const std::vector<samplers::Completion> completions,
-                         samplers::Generate(policy, ids, count, sampling_, rng,
-                                            numbers, stop_));
+  ALIGN_ASSIGN_OR_RETURN(
+      const std::vector<samplers::Completion> completions,
+      samplers::Generate(policy, ids, count, sampling_, rng, numbers, stop_));
   for (const samplers::Completion& c : completions) replies.push_back(c.tokens);
   ALIGN_ASSIGN_OR_RETURN(const std::vector<double> gold, Judge(asked, replies));
   pb::Samples samples;
@@ -153,9 +152,9 @@ absl::Status CompareContext::Train(const pb::StageTraining& training,
   std::vector<train::Observer> observers;
   if (check) observers.push_back(std::move(check));
   observers.push_back(std::move(metrics));
-  observers.push_back(train::ProgressObserver(
-      {.title = stage_, .max_steps = training.steps()},
-      [](const std::string& line) { LogInfo(line); }));
+  observers.push_back(
+      train::ProgressObserver({.title = stage_, .max_steps = training.steps()},
+                              [](const std::string& line) { LogInfo(line); }));
   observers.push_back([this](const train::StepReport& report)
                           -> absl::StatusOr<train::ObserverResult> {
     const auto tokens = report.metrics.find("num_tokens");
@@ -166,12 +165,12 @@ absl::Status CompareContext::Train(const pb::StageTraining& training,
     if (stop_ && stop_()) return Cancelled("stopped");
     return train::ObserverResult();
   });
-  return train::RunLoop({.max_steps = training.steps(),
-                         .accumulation = training.has_accumulation()
-                                             ? training.accumulation()
-                                             : 1,
-                         .max_grad_norm = settings.max_grad_norm},
-                        steps, std::move(stores), optimizer, observers)
+  return train::RunLoop(
+             {.max_steps = training.steps(),
+              .accumulation =
+                  training.has_accumulation() ? training.accumulation() : 1,
+              .max_grad_norm = settings.max_grad_norm},
+             steps, std::move(stores), optimizer, observers)
       .status();
 }
 

@@ -74,16 +74,15 @@ absl::Status Evaluate(CompareContext& context, const std::string& method) {
   ALIGN_ASSIGN_OR_RETURN(const pb::Samples prompts,
                          context.ReadSamples("prompts", "eval.binpb"));
   const int64_t count = config.has_eval_samples() ? config.eval_samples() : 1;
-  const int64_t n = method != "best_of_n" ? 1
+  const int64_t n = method != "best_of_n"        ? 1
                     : config.best_of_n().has_n() ? config.best_of_n().n()
                                                  : 8;
   if (n < 1 || count < 1) {
     return InvalidArgument("expected best_of_n.n >= 1 and eval_samples >= 1");
   }
-  ALIGN_ASSIGN_OR_RETURN(
-      pb::Samples samples,
-      context.Sample(*policy, prompts, count * n,
-                     Rng(config.seed()).Fork("eval")));
+  ALIGN_ASSIGN_OR_RETURN(pb::Samples samples,
+                         context.Sample(*policy, prompts, count * n,
+                                        Rng(config.seed()).Fork("eval")));
   context.record().set_models_held(1);
   if (method == "best_of_n") {
     ALIGN_ASSIGN_OR_RETURN(

@@ -123,8 +123,7 @@ absl::Status Report(const pb::CompareConfig& config, const std::string& out,
   std::vector<std::pair<std::string, pb::Samples>> methods;
   for (const CompareStage& stage : stages) {
     if (!stage.name.starts_with("eval_")) continue;
-    const std::string path =
-        StageDirectory(out, stage.name) + "/samples.binpb";
+    const std::string path = StageDirectory(out, stage.name) + "/samples.binpb";
     ALIGN_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
     pb::Samples samples;
     if (!samples.ParseFromString(bytes)) {
@@ -142,8 +141,8 @@ absl::Status Report(const pb::CompareConfig& config, const std::string& out,
   }
   ALIGN_ASSIGN_OR_RETURN(const std::string json, ResultsJson(results));
   ALIGN_RETURN_IF_ERROR(WriteFileAtomically(out + "/results.json", json));
-  ALIGN_RETURN_IF_ERROR(WriteFileAtomically(out + "/results.md",
-                                            RenderMarkdownTable(results)));
+  ALIGN_RETURN_IF_ERROR(
+      WriteFileAtomically(out + "/results.md", RenderMarkdownTable(results)));
   ALIGN_RETURN_IF_ERROR(WriteSamples(config, out, methods));
   if (options.print) {
     options.print(RenderTable(results));

@@ -16,8 +16,8 @@ namespace {
 constexpr char kVersion[] = "1";
 
 const std::vector<std::string>& AllMethods() {
-  static const auto* const methods = new std::vector<std::string>{
-      "sft", "best_of_n", "dpo", "rso", "ppo"};
+  static const auto* const methods =
+      new std::vector<std::string>{"sft", "best_of_n", "dpo", "rso", "ppo"};
   return *methods;
 }
 
@@ -135,9 +135,8 @@ absl::StatusOr<std::vector<CompareStage>> PlanCompare(
       const auto found = std::ranges::find(stages, need, &CompareStage::name);
       if (found != stages.end()) text += found->key;
     }
-    stages.push_back({.name = name,
-                      .needs = std::move(needs),
-                      .key = ContentHash(text)});
+    stages.push_back(
+        {.name = name, .needs = std::move(needs), .key = ContentHash(text)});
   };
   const std::vector<std::string> methods = Methods(config);
   add("prompts", {});

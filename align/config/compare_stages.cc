@@ -30,14 +30,13 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> BeginningsOfTexts(
   const pb::PromptsConfig& config = context.config().prompts();
   const std::string records_path = context.directory() + "/texts.tfrecord";
   const std::string inputs[] = {config.texts()};
-  ALIGN_RETURN_IF_ERROR(
-      Import(inputs, records_path, ImportOptions()).status());
+  ALIGN_RETURN_IF_ERROR(Import(inputs, records_path, ImportOptions()).status());
   ALIGN_ASSIGN_OR_RETURN(const std::vector<pb::Record> records,
                          ReadRecords(records_path));
   std::vector<std::vector<int32_t>> prompts;
   std::set<std::vector<int32_t>> seen;
-  for (int64_t i : context.rng().Permutation(
-           static_cast<int64_t>(records.size()))) {
+  for (int64_t i :
+       context.rng().Permutation(static_cast<int64_t>(records.size()))) {
     if (static_cast<int64_t>(prompts.size()) == count) break;
     std::string text = records[i].text().text();
     if (config.collapse_newlines()) text = CollapseNewlines(text);
@@ -105,9 +104,9 @@ absl::Status RunCompareStage(CompareContext& context, const std::string& key) {
   pb::StageRecord& record = context.record();
   record.set_name(context.stage());
   record.set_key(key);
-  record.set_seconds(std::chrono::duration<double>(
-                         std::chrono::steady_clock::now() - start)
-                         .count());
+  record.set_seconds(
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count());
   record.set_peak_rss_mb(static_cast<double>(PeakResidentBytes()) / 1e6);
   return WriteStageRecord(context.out(), record);
 }
@@ -161,19 +160,19 @@ absl::Status TrainSft(CompareContext& context) {
   policy->params().EnableGradients();
   ALIGN_ASSIGN_OR_RETURN(
       SftLoader loader,
-      SftLoader::Create(std::move(examples),
-                        {.batch_size = config.training().batch_size(),
-                         .epochs = 0,
-                         .seed = static_cast<uint64_t>(
-                             context.config().seed())}));
-  ALIGN_RETURN_IF_ERROR(context.Train(
-      config.training(),
-      train::Bind<SftBatch>(
-          [&loader]() -> absl::StatusOr<std::optional<SftBatch>> {
-            return loader.Next();
-          },
-          train::SftObjective(*policy)),
-      {&policy->params()}));
+      SftLoader::Create(
+          std::move(examples),
+          {.batch_size = config.training().batch_size(),
+           .epochs = 0,
+           .seed = static_cast<uint64_t>(context.config().seed())}));
+  ALIGN_RETURN_IF_ERROR(
+      context.Train(config.training(),
+                    train::Bind<SftBatch>(
+                        [&loader]() -> absl::StatusOr<std::optional<SftBatch>> {
+                          return loader.Next();
+                        },
+                        train::SftObjective(*policy)),
+                    {&policy->params()}));
   return SaveModel(*policy, context.directory() + "/model",
                    TokenizerDirectory(context.config()));
 }

@@ -105,11 +105,12 @@ absl::Status TrainPreference(CompareContext& context,
   };
   ALIGN_RETURN_IF_ERROR(context.Train(
       training,
-      train::Bind(std::move(source),
-                  train::PreferenceObjective(
-                      *policy,
-                      train::CachedReference(train::FrozenReference(*reference)),
-                      loss.loss)),
+      train::Bind(
+          std::move(source),
+          train::PreferenceObjective(
+              *policy,
+              train::CachedReference(train::FrozenReference(*reference)),
+              loss.loss)),
       {&policy->params()}, check));
   return SaveResult(context, *policy);
 }
@@ -139,7 +140,8 @@ absl::StatusOr<pb::TokenPairs> RejectionPairs(const CompareContext& context,
                                               const pb::Samples& samples) {
   const pb::CompareConfig::Rso& config = context.config().rso();
   const bool tournament = config.pairing() == "tournament";
-  if (!tournament && config.has_pairing() && config.pairing() != "first_round") {
+  if (!tournament && config.has_pairing() &&
+      config.pairing() != "first_round") {
     return InvalidArgument("rso.pairing: '" + config.pairing() +
                            "'; expected first_round or tournament");
   }
@@ -159,14 +161,13 @@ absl::StatusOr<pb::TokenPairs> RejectionPairs(const CompareContext& context,
     Rng rng = context.rng().Fork("reject").Fork(prompt.number());
     ALIGN_ASSIGN_OR_RETURN(
         const samplers::RejectionResult result,
-        samplers::RejectionSample(
-            std::span<const std::vector<int32_t>>(keys), scores, options, rng));
+        samplers::RejectionSample(std::span<const std::vector<int32_t>>(keys),
+                                  scores, options, rng));
     short_of += result.short_of;
     acceptance += result.expected_acceptance / samples.prompts_size();
     const std::vector<samplers::RankedPair> ranked =
-        tournament
-            ? samplers::TournamentPairs(result.accepted, scores, rng)
-            : samplers::FirstRoundPairs(result.accepted, scores, rng);
+        tournament ? samplers::TournamentPairs(result.accepted, scores, rng)
+                   : samplers::FirstRoundPairs(result.accepted, scores, rng);
     for (const samplers::RankedPair& pair : ranked) {
       AddPair(prompt, pair.chosen, pair.rejected, pairs);
     }
@@ -192,8 +193,7 @@ absl::Status MakePairs(CompareContext& context) {
     return InvalidArgument(
         "pairs: expected samples_per_prompt >= 2 and label_temperature > 0");
   }
-  ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> policy,
-                         LoadSft(context));
+  ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> policy, LoadSft(context));
   ALIGN_ASSIGN_OR_RETURN(const pb::Samples prompts,
                          context.ReadSamples("prompts", "train.binpb"));
   ALIGN_ASSIGN_OR_RETURN(

@@ -119,11 +119,11 @@ bool IsOverride(std::string_view argument) {
          argument.substr(0, equals).find('/') == std::string_view::npos;
 }
 
-absl::Status ApplyOverride(std::string_view assignment,
-                           pbuf::Message& config) {
+absl::Status ApplyOverride(std::string_view assignment, pbuf::Message& config) {
   const size_t equals = assignment.find('=');
   if (equals == std::string_view::npos) {
-    return InvalidArgument(std::string(assignment) + ": expected key.path=value");
+    return InvalidArgument(std::string(assignment) +
+                           ": expected key.path=value");
   }
   std::string_view path = assignment.substr(0, equals);
   pbuf::Message* holder = &config;
@@ -133,9 +133,8 @@ absl::Status ApplyOverride(std::string_view assignment,
     const pbuf::Descriptor& type = *holder->GetDescriptor();
     const pbuf::FieldDescriptor* field = type.FindFieldByName(key);
     if (field == nullptr) {
-      return InvalidArgument(
-          std::string(assignment) + ": " +
-          losses::UnknownName("key", key, FieldNames(type)));
+      return InvalidArgument(std::string(assignment) + ": " +
+                             losses::UnknownName("key", key, FieldNames(type)));
     }
     const bool message =
         field->cpp_type() == pbuf::FieldDescriptor::CPPTYPE_MESSAGE;

@@ -30,11 +30,10 @@ absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
   ALIGN_READ(config, epsilon, adamw.epsilon);
   ALIGN_READ(config, weight_decay, adamw.weight_decay);
   ALIGN_READ(config, max_grad_norm, settings.max_grad_norm);
-  ALIGN_RETURN_IF_ERROR(CheckRange("optimizer.learning_rate",
-                                   adamw.learning_rate,
-                                   adamw.learning_rate >= 0 &&
-                                       adamw.learning_rate < 10,
-                                   "a number in [0, 10)"));
+  ALIGN_RETURN_IF_ERROR(
+      CheckRange("optimizer.learning_rate", adamw.learning_rate,
+                 adamw.learning_rate >= 0 && adamw.learning_rate < 10,
+                 "a number in [0, 10)"));
   for (const auto& [key, beta] : {std::pair("optimizer.beta1", adamw.beta1),
                                   std::pair("optimizer.beta2", adamw.beta2)}) {
     ALIGN_RETURN_IF_ERROR(
@@ -42,13 +41,12 @@ absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
   }
   ALIGN_RETURN_IF_ERROR(CheckRange("optimizer.epsilon", adamw.epsilon,
                                    adamw.epsilon > 0, "a number above 0"));
-  ALIGN_RETURN_IF_ERROR(CheckRange("optimizer.weight_decay",
-                                   adamw.weight_decay, adamw.weight_decay >= 0,
+  ALIGN_RETURN_IF_ERROR(CheckRange("optimizer.weight_decay", adamw.weight_decay,
+                                   adamw.weight_decay >= 0,
                                    "a number of at least 0"));
-  ALIGN_RETURN_IF_ERROR(CheckRange("optimizer.max_grad_norm",
-                                   settings.max_grad_norm,
-                                   settings.max_grad_norm >= 0,
-                                   "0 (no clipping) or more"));
+  ALIGN_RETURN_IF_ERROR(
+      CheckRange("optimizer.max_grad_norm", settings.max_grad_norm,
+                 settings.max_grad_norm >= 0, "0 (no clipping) or more"));
   if (config.has_schedule()) {
     ALIGN_ASSIGN_OR_RETURN(settings.schedule.kind,
                            train::ParseScheduleKind(config.schedule()));
@@ -68,8 +66,7 @@ absl::StatusOr<samplers::SamplingOptions> ReadSampling(
   ALIGN_READ(config, max_rows, options.max_rows);
   ALIGN_RETURN_IF_ERROR(CheckRange("sampling.max_new_tokens",
                                    static_cast<double>(options.max_new_tokens),
-                                   options.max_new_tokens >= 1,
-                                   "at least 1"));
+                                   options.max_new_tokens >= 1, "at least 1"));
   ALIGN_RETURN_IF_ERROR(CheckRange("sampling.temperature", options.temperature,
                                    options.temperature >= 0, "0 or more"));
   return options;

@@ -45,7 +45,8 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(const pb::TrainConfig& config,
   }
   const pb::NewModel& create = config.model().create();
   ModelConfig shape;
-  if (reward) shape.architecture = Architecture::kLlamaForSequenceClassification;
+  if (reward)
+    shape.architecture = Architecture::kLlamaForSequenceClassification;
   shape.vocab_size = tokenizer.vocab_size();
   shape.hidden_size = create.hidden_size();
   shape.intermediate_size = create.intermediate_size();
@@ -141,10 +142,9 @@ absl::StatusOr<Run> PrepareRun(const pb::TrainConfig& config) {
   if (config.method() == "sft") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<SftExample> examples,
                            ReadSftExamples(config.data(), *run.tokenizer));
-    ALIGN_ASSIGN_OR_RETURN(
-        run.feed, (MakeFeed<SftExample, SftBatch>(
-                      std::move(examples), config,
-                      train::SftObjective(*run.model))));
+    ALIGN_ASSIGN_OR_RETURN(run.feed, (MakeFeed<SftExample, SftBatch>(
+                                         std::move(examples), config,
+                                         train::SftObjective(*run.model))));
     return run;
   }
   ALIGN_ASSIGN_OR_RETURN(std::vector<PairExample> pairs,
@@ -154,9 +154,10 @@ absl::StatusOr<Run> PrepareRun(const pb::TrainConfig& config) {
     return run;
   }
   ALIGN_ASSIGN_OR_RETURN(
-      run.feed, (MakeFeed<PairExample, PreferenceBatch>(
-                    std::move(pairs), config,
-                    train::RewardObjective(*run.model, train::BradleyTerry()))));
+      run.feed,
+      (MakeFeed<PairExample, PreferenceBatch>(
+          std::move(pairs), config,
+          train::RewardObjective(*run.model, train::BradleyTerry()))));
   return run;
 }
 
@@ -172,14 +173,12 @@ train::CheckpointState StateOf(const Run& run, int64_t step,
 
 absl::StatusOr<int64_t> Resume(train::Checkpoints& checkpoints,
                                const std::string& config_hash, Run& run) {
-  ALIGN_ASSIGN_OR_RETURN(
-      const std::optional<train::CheckpointState> state,
-      checkpoints.RestoreLatest(config_hash));
+  ALIGN_ASSIGN_OR_RETURN(const std::optional<train::CheckpointState> state,
+                         checkpoints.RestoreLatest(config_hash));
   if (!state) return 0;
   LogInfo("continuing after step " + std::to_string(state->step));
-  ALIGN_RETURN_IF_ERROR(run.feed.seek(
-      {.epoch = state->positions.at("epoch"),
-       .index = state->positions.at("index")}));
+  ALIGN_RETURN_IF_ERROR(run.feed.seek({.epoch = state->positions.at("epoch"),
+                                       .index = state->positions.at("index")}));
   return state->step;
 }
 
@@ -192,10 +191,9 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
                          train::MakeSchedule(settings.schedule));
   ParamStore& store = run.model->params();
   train::Optimizer optimizer(settings.optimizer, std::move(factor), {&store});
-  train::Checkpoints checkpoints(out + "/checkpoints",
-                                 config.loop().keep_checkpoints(),
-                                 {{.name = "policy", .store = &store}},
-                                 optimizer);
+  train::Checkpoints checkpoints(
+      out + "/checkpoints", config.loop().keep_checkpoints(),
+      {{.name = "policy", .store = &store}}, optimizer);
   const std::string hash = ContentHash(ConfigText(config));
   ALIGN_ASSIGN_OR_RETURN(const int64_t first, Resume(checkpoints, hash, run));
   ALIGN_ASSIGN_OR_RETURN(
@@ -208,8 +206,7 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
     const bool stopping = stop && stop();
     const bool last = report.step == config.loop().steps();
     if (stopping || last || (every > 0 && report.step % every == 0)) {
-      ALIGN_RETURN_IF_ERROR(
-          checkpoints.Save(StateOf(run, report.step, hash)));
+      ALIGN_RETURN_IF_ERROR(checkpoints.Save(StateOf(run, report.step, hash)));
     }
     return train::ObserverResult{.stop = stopping};
   };
@@ -288,8 +285,8 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
          "\nmemory for weights, gradients and moments" +
          (copies > 4 ? ", and the reference" : "") + ": " +
          std::to_string(static_cast<int64_t>(parameters * copies * 4 / 1e6)) +
-         " MB (available: " +
-         std::to_string(AvailableMemoryBytes() / 1000000) + " MB)\n";
+         " MB (available: " + std::to_string(AvailableMemoryBytes() / 1000000) +
+         " MB)\n";
 }
 
 absl::Status RunTrainJob(pb::TrainConfig config, const std::string& out,

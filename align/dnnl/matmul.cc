@@ -1,9 +1,8 @@
 #include "align/dnnl/matmul.h"
 
-#include <oneapi/dnnl/dnnl.hpp>
-
 #include <algorithm>
 #include <cstring>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <optional>
 #include <vector>
 

@@ -13,8 +13,7 @@ constexpr int64_t kTile = 16;
 // scores[i][0..16) = scale * q[i] . k for one tile. Queries beyond the block's
 // count repeat the first, so that the loop has one shape.
 void TileProducts(const float* const q[kQueryBlock], const float* tile,
-                  int64_t dim, Float8 lo[kQueryBlock],
-                  Float8 hi[kQueryBlock]) {
+                  int64_t dim, Float8 lo[kQueryBlock], Float8 hi[kQueryBlock]) {
   Float8 a0{}, a1{}, b0{}, b1{}, c0{}, c1{}, d0{}, d1{};
   for (int64_t i = 0; i < dim; ++i) {
     const Float8 k0 = Load8(tile + i * kTile);
@@ -181,9 +180,8 @@ void ScoreBlock(const QueryBlock& block, const KeyTiles& keys, int64_t dim,
   }
 }
 
-void MixValues(const QueryBlock& block,
-               const std::vector<const float*>& values, int64_t dim,
-               int64_t stride, const AttentionScratch& scratch,
+void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
+               int64_t dim, int64_t stride, const AttentionScratch& scratch,
                const float sum[kQueryBlock], float* const out[kQueryBlock]) {
   const float* p[kQueryBlock];
   for (int64_t i = 0; i < kQueryBlock; ++i) {

@@ -34,9 +34,9 @@ class KeyTiles {
 // Up to four query vectors at once.
 inline constexpr int64_t kQueryBlock = 4;
 struct QueryBlock {
-  int64_t count = 0;                     // 1..4
-  const float* q[kQueryBlock] = {};      // `dim` floats each
-  int64_t visible[kQueryBlock] = {};     // keys each sees: its position + 1
+  int64_t count = 0;                  // 1..4
+  const float* q[kQueryBlock] = {};   // `dim` floats each
+  int64_t visible[kQueryBlock] = {};  // keys each sees: its position + 1
 };
 
 // Scratch that callers keep between blocks.
@@ -52,9 +52,8 @@ void ScoreBlock(const QueryBlock& block, const KeyTiles& keys, int64_t dim,
                 float maximum[kQueryBlock], float sum[kQueryBlock]);
 
 // out[i] = sum over positions of exponential * value / sum[i].
-void MixValues(const QueryBlock& block,
-               const std::vector<const float*>& values, int64_t dim,
-               int64_t stride, const AttentionScratch& scratch,
+void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
+               int64_t dim, int64_t stride, const AttentionScratch& scratch,
                const float sum[kQueryBlock], float* const out[kQueryBlock]);
 
 // The gradients of one block, given d(out) and out of each query: adds into

@@ -63,8 +63,9 @@ void AddChunk(const float* z, int64_t count, bool moments, RowSums& sums) {
   double logits = 0;
   for (int64_t i = 0; i < count; i += kLanes) {
     const Float8 x0 = LoadLogits(z + i, count - i) - base;
-    const Float8 x1 = count - i > 8 ? LoadLogits(z + i + 8, count - i - 8) - base
-                                    : Broadcast8(kMinusInfinity);
+    const Float8 x1 = count - i > 8
+                          ? LoadLogits(z + i + 8, count - i - 8) - base
+                          : Broadcast8(kMinusInfinity);
     const Float8 e0 = Exp8(x0), e1 = Exp8(x1);
     lo += e0;
     hi += e1;
@@ -84,7 +85,8 @@ void AddChunk(const float* z, int64_t count, bool moments, RowSums& sums) {
   if (!moments) return;
   for (int64_t i = 0; i < count; ++i) logits += z[i];
   sums.logits += logits;
-  const float moved = before > 0 ? (sums.weighted + before * shift) * factor : 0;
+  const float moved =
+      before > 0 ? (sums.weighted + before * shift) * factor : 0;
   sums.weighted = moved + TreeSum(weighted, Float8{});
   sums.squares = sums.squares * factor * factor + TreeSum(squares, Float8{});
 }

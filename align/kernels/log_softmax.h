@@ -9,10 +9,10 @@ namespace align::kernels {
 // Sums are relative to the running maximum.
 struct RowSums {
   float maximum = -std::numeric_limits<float>::infinity();
-  float exponentials = 0;   // sum e^(z - max)
-  float weighted = 0;       // sum (z - max) e^(z - max)
-  float squares = 0;        // sum e^(2 (z - max))
-  double logits = 0;        // sum z
+  float exponentials = 0;  // sum e^(z - max)
+  float weighted = 0;      // sum (z - max) e^(z - max)
+  float squares = 0;       // sum e^(2 (z - max))
+  double logits = 0;       // sum z
 
   float LogSumExp() const;
   // In nats: log(exponentials) - weighted / exponentials.

@@ -28,7 +28,8 @@ void ForBlocks(int64_t n, int64_t block, const Body& body) {
 // Calls body(offset, lanes) over [0, count) eight floats at a time.
 template <class Body>
 inline void ForEights(int64_t count, const Body& body) {
-  for (int64_t i = 0; i < count; i += 8) body(i, std::min<int64_t>(8, count - i));
+  for (int64_t i = 0; i < count; i += 8)
+    body(i, std::min<int64_t>(8, count - i));
 }
 
 Float8 Sigmoid8(Float8 x) {

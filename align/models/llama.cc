@@ -54,7 +54,8 @@ Tensor Llama::RunBlock(const Block& block, const Tensor& x,
   const Tensor k =
       Rope(Linear(normed, block.k, block.k_bias), rope_, positions);
   const Tensor v = Linear(normed, block.v, block.v_bias);
-  const Tensor attended = Add(x, Linear(attend(q, k, v), block.o, block.o_bias));
+  const Tensor attended =
+      Add(x, Linear(attend(q, k, v), block.o, block.o_bias));
   const Tensor normed_again =
       RmsNorm(attended, block.post_attention_norm, epsilon);
   const Tensor hidden =
@@ -84,15 +85,13 @@ Tensor Llama::HiddenCached(std::span<const int32_t> tokens,
   std::vector<int32_t> positions;
   for (const CachedRows& r : rows) {
     for (int64_t i = 0; i < r.rows; ++i) {
-      positions.push_back(
-          static_cast<int32_t>(cache.length(r.sequence) + i));
+      positions.push_back(static_cast<int32_t>(cache.length(r.sequence) + i));
     }
   }
   const int64_t width = attention_.kv_heads * attention_.head_dim;
   Tensor x = Embedding(params().Get("model.embed_tokens.weight"), tokens);
   for (int64_t layer = 0; layer < config().num_hidden_layers; ++layer) {
-    const auto attend = [&](const Tensor& q, const Tensor& k,
-                            const Tensor& v) {
+    const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
       std::vector<CachedQueries> queries;
       int64_t begin = 0;
       for (const CachedRows& r : rows) {

@@ -91,8 +91,7 @@ absl::Status Model::CheckTokens(std::span<const int32_t> tokens,
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || tokens[i] >= config_.vocab_size) {
       return InvalidArgument("token " + std::to_string(i) + ": id " +
-                             std::to_string(tokens[i]) +
-                             "; expected 0 to " +
+                             std::to_string(tokens[i]) + "; expected 0 to " +
                              std::to_string(config_.vocab_size - 1));
     }
   }
@@ -163,10 +162,8 @@ absl::Status SaveModel(const Model& model, const std::string& directory,
                        .values = model.params().Get(spec.name).values()});
   }
   ALIGN_RETURN_IF_ERROR(WriteSafetensors(directory + "/model.safetensors",
-                                         std::move(tensors),
-                                         {.dtype = dtype}));
-  ALIGN_RETURN_IF_ERROR(
-      WriteModelConfig(directory, model.config(), dtype));
+                                         std::move(tensors), {.dtype = dtype}));
+  ALIGN_RETURN_IF_ERROR(WriteModelConfig(directory, model.config(), dtype));
   if (model.config().architecture == Architecture::kLlamaForCausalLM) {
     ALIGN_RETURN_IF_ERROR(WriteGenerationConfig(directory, model.config()));
   }

@@ -32,9 +32,9 @@ ParamStore::ParamStore(std::vector<ParamSpec> specs)
 void ParamStore::MakeTensors() {
   tensors_.clear();
   for (size_t i = 0; i < specs_.size(); ++i) {
-    tensors_.push_back(Tensor::Leaf(
-        specs_[i].shape, values(i),
-        grads_.defined() ? grads(i) : std::span<float>()));
+    tensors_.push_back(
+        Tensor::Leaf(specs_[i].shape, values(i),
+                     grads_.defined() ? grads(i) : std::span<float>()));
   }
 }
 
@@ -74,8 +74,7 @@ void ParamStore::ZeroGradients() {
 }
 
 void ParamStore::CopyValuesFrom(const ParamStore& other) {
-  ALIGN_CHECK(other.values_.size() == values_.size() &&
-              other.index_ == index_)
+  ALIGN_CHECK(other.values_.size() == values_.size() && other.index_ == index_)
       << "[ParamStore] copy between different specs";
   std::copy_n(other.values_.data(), values_.size(), values_.data());
 }

@@ -114,8 +114,8 @@ struct AttentionInputs {
 // Adds the gradients of one tree of segments at one key/value head. Trees share
 // no rows and heads no columns, so units may run in any order.
 void BackwardTree(const AttentionInputs& in, const float* grad, int32_t root,
-                  const std::vector<int32_t>& roots, int64_t kv_head,
-                  float* dq, float* dk, float* dv) {
+                  const std::vector<int32_t>& roots, int64_t kv_head, float* dq,
+                  float* dk, float* dv) {
   thread_local Workspace work;
   const int64_t dim = in.shape.head_dim;
   const int64_t kv_width = in.shape.kv_heads * dim;
@@ -196,9 +196,9 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                .out = out.Detach(),
                                .segments = segments,
                                .shape = shape};
-  return Record(
-      "Attention", out, {q, k, v},
-      [inputs](const float* grad) { BackwardAttention(inputs, grad); });
+  return Record("Attention", out, {q, k, v}, [inputs](const float* grad) {
+    BackwardAttention(inputs, grad);
+  });
 }
 
 Tensor CachedAttention(const Tensor& q,

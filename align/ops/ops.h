@@ -39,8 +39,8 @@ Tensor GatherRows(const Tensor& x, std::span<const int32_t> rows);
 struct RopeTable {
   RopeTable() = default;
   RopeTable(int64_t max_positions, int64_t head_dim, double theta);
-  int64_t half = 0;         // head_dim / 2
-  std::vector<float> cos;   // [max_positions, half]
+  int64_t half = 0;        // head_dim / 2
+  std::vector<float> cos;  // [max_positions, half]
   std::vector<float> sin;
 };
 

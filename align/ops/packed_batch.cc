@@ -14,8 +14,8 @@ int32_t PackedBatch::AppendCompletion(int32_t prefix,
                                       std::span<const int32_t> completion,
                                       std::span<const uint8_t> mask) {
   ALIGN_CHECK(mask.empty() || mask.size() == completion.size())
-      << "[PackedBatch] mask of " << mask.size() << " for "
-      << completion.size() << " tokens";
+      << "[PackedBatch] mask of " << mask.size() << " for " << completion.size()
+      << " tokens";
   const int32_t segment =
       segments.Append(static_cast<int64_t>(completion.size()), prefix);
   const Segment& before = segments[prefix];

@@ -17,7 +17,6 @@ struct ScoredToken {
   int32_t sequence = 0;
 };
 
-
 // N tokens laid end to end without padding, cut into segments, and the explicit
 // list of what is scored. A *sequence* is one completion; its scored tokens
 // stand together, in order, and sequences are numbered 0..sequences-1.

@@ -114,7 +114,8 @@ Tensor Rope(const Tensor& x, const RopeTable& table,
       << " and " << positions.size() << " positions";
   const int64_t known = static_cast<int64_t>(table.cos.size()) / table.half;
   for (int32_t p : positions) {
-    ALIGN_CHECK(p >= 0 && p < known) << "[Rope] position " << p << " of " << known;
+    ALIGN_CHECK(p >= 0 && p < known)
+        << "[Rope] position " << p << " of " << known;
   }
   const auto kept = std::make_shared<std::vector<int32_t>>(positions.begin(),
                                                            positions.end());

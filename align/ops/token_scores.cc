@@ -185,9 +185,9 @@ TokenScores ScoreTokens(const Tensor& hidden, const Tensor& head,
     }
   }
   if (options.statistics) scores.statistics = Statistics(s, label_logits);
-  scores.values = Record(
-      "ScoreTokens", scores.values, {s.rows, head},
-      [scoring](const float* grad) { BackwardScores(*scoring, grad); });
+  scores.values =
+      Record("ScoreTokens", scores.values, {s.rows, head},
+             [scoring](const float* grad) { BackwardScores(*scoring, grad); });
   return scores;
 }
 

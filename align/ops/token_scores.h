@@ -10,9 +10,9 @@
 namespace align {
 
 struct ScoreOptions {
-  double temperature = 1;  // divides the logits; > 0
-  double soft_cap = 0;     // cap * tanh(logit / cap); 0: none (Gemma 2)
-  bool entropy = false;    // also give each token's entropy
+  double temperature = 1;   // divides the logits; > 0
+  double soft_cap = 0;      // cap * tanh(logit / cap); 0: none (Gemma 2)
+  bool entropy = false;     // also give each token's entropy
   bool statistics = false;  // also give TokenStatistics
   // Logits are kept for the backward pass up to this size and recomputed, with
   // the same bits, beyond it.
@@ -21,8 +21,8 @@ struct ScoreOptions {
 
 // Facts about the distribution at each scored token, without gradients.
 struct TokenStatistics {
-  std::vector<float> mean_logit;       // mean over the vocabulary
-  std::vector<float> sum_squares;      // sum of squared probabilities
+  std::vector<float> mean_logit;   // mean over the vocabulary
+  std::vector<float> sum_squares;  // sum of squared probabilities
   std::vector<uint8_t> label_is_argmax;
 };
 

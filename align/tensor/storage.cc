@@ -17,10 +17,9 @@ constexpr int64_t kAlignment = 64;
 // enough sizes that blocks are found again, at most a quarter wasted.
 int64_t SizeClass(int64_t bytes) {
   if (bytes <= kAlignment) return kAlignment;
-  const int64_t step =
-      std::max<int64_t>(kAlignment, static_cast<int64_t>(std::bit_floor(
-                                        static_cast<uint64_t>(bytes))) /
-                                        4);
+  const int64_t step = std::max<int64_t>(
+      kAlignment,
+      static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 4);
   return (bytes + step - 1) / step * step;
 }
 

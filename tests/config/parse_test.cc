@@ -12,9 +12,9 @@ using ::testing::HasSubstr;
 
 TEST(ParseConfigTest, UnknownKeyNamesLineAndNearMiss) {
   pb::TrainConfig config;
-  const absl::Status status = ParseConfig(
-      "method: \"sft\"\noptimizer {\n  learning_rat: 1\n}\n", "c.textproto",
-      config);
+  const absl::Status status =
+      ParseConfig("method: \"sft\"\noptimizer {\n  learning_rat: 1\n}\n",
+                  "c.textproto", config);
   EXPECT_THAT(Message(status), HasSubstr("c.textproto:3:"));
   EXPECT_THAT(Message(status), HasSubstr("did you mean 'learning_rate'?"));
 }

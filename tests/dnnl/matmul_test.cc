@@ -50,10 +50,10 @@ TEST_P(MatmulTest, EqualsDoubleInAllTransposesWithAndWithoutAccumulation) {
   const std::vector<float> a = Random(m * k, 1), b = Random(k * n, 2);
   for (bool ta : {false, true}) {
     for (bool tb : {false, true}) {
-      const MatrixView av = ta ? Transposed(RowMajor(a.data(), k, m))
-                               : RowMajor(a.data(), m, k);
-      const MatrixView bv = tb ? Transposed(RowMajor(b.data(), n, k))
-                               : RowMajor(b.data(), k, n);
+      const MatrixView av =
+          ta ? Transposed(RowMajor(a.data(), k, m)) : RowMajor(a.data(), m, k);
+      const MatrixView bv =
+          tb ? Transposed(RowMajor(b.data(), n, k)) : RowMajor(b.data(), k, n);
       std::vector<float> c = Random(m * n, 3);
       const std::vector<float> before = c;
       Matmul(av, bv, c.data(), n, /*accumulate=*/true);
@@ -90,7 +90,8 @@ TEST(MatmulTest, RowBitsDependOnNeitherRowCountNorPositionNorThreads) {
                                 some.size() * sizeof(float)),
                     0)
               << DescribeMatmul() << " k=" << s.k << " n=" << s.n
-              << " rows=" << rows << " begin=" << begin << " threads=" << threads;
+              << " rows=" << rows << " begin=" << begin
+              << " threads=" << threads;
         }
       }
     }

@@ -38,9 +38,8 @@ struct Packings {
 
 std::vector<float> Scores(const Model& model, const PackedBatch& batch) {
   const NoGrad no_grad;
-  const TokenScores scores =
-      ScoreTokens(model.Hidden(batch.tokens, batch.segments), model.Head(),
-                  batch.scored);
+  const TokenScores scores = ScoreTokens(
+      model.Hidden(batch.tokens, batch.segments), model.Head(), batch.scored);
   return {scores.log_probs().begin(), scores.log_probs().end()};
 }
 

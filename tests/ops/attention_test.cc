@@ -33,16 +33,17 @@ Segments Forest() {
 
 void Check(const Segments& segments, const AttentionShape& shape) {
   const int64_t n = segments.rows();
-  CheckOp({{n, shape.heads * shape.head_dim},
-           {n, shape.kv_heads * shape.head_dim},
-           {n, shape.kv_heads * shape.head_dim}},
-          [&](const auto& x) {
-            return Attention(x[0], x[1], x[2], segments, shape);
-          },
-          [&](const auto& x) {
-            return oracle::Attention(x[0], x[1], x[2], segments, shape.heads,
-                                     shape.kv_heads, shape.head_dim);
-          });
+  CheckOp(
+      {{n, shape.heads * shape.head_dim},
+       {n, shape.kv_heads * shape.head_dim},
+       {n, shape.kv_heads * shape.head_dim}},
+      [&](const auto& x) {
+        return Attention(x[0], x[1], x[2], segments, shape);
+      },
+      [&](const auto& x) {
+        return oracle::Attention(x[0], x[1], x[2], segments, shape.heads,
+                                 shape.kv_heads, shape.head_dim);
+      });
 }
 
 TEST(AttentionTest, AgreesWithTheOracle) {
@@ -68,8 +69,8 @@ TEST(AttentionTest, RowsSeeNeitherLaterRowsNorOtherTrees) {
   for (int i = 0; i < 4; ++i) k[8 * 4 + i] = v[8 * 4 + i] = 9;
   const Tensor after = run();
   for (int64_t row = 0; row < n; ++row) {
-    const bool same = std::memcmp(before.data() + row * 8,
-                                  after.data() + row * 8, 32) == 0;
+    const bool same =
+        std::memcmp(before.data() + row * 8, after.data() + row * 8, 32) == 0;
     EXPECT_EQ(same, row != 8 && row != 9) << row;
   }
 }

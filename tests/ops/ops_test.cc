@@ -14,37 +14,37 @@ using oracle::Matrix;
 TEST(LinearTest, AgreesWithTheOracle) {
   for (const auto& [n, in, out] : std::vector<std::array<int64_t, 3>>{
            {1, 1, 1}, {3, 5, 7}, {17, 9, 4}, {70, 8, 3}}) {
-    CheckOp({{n, in}, {out, in}, {out}},
-            [](const auto& x) { return Linear(x[0], x[1], x[2]); },
-            [](const auto& x) { return oracle::Linear(x[0], x[1], x[2]); });
-    CheckOp({{n, in}, {out, in}},
-            [](const auto& x) { return Linear(x[0], x[1]); },
-            [](const auto& x) {
-              return oracle::Linear(x[0], x[1], Matrix(0, 0));
-            });
+    CheckOp(
+        {{n, in}, {out, in}, {out}},
+        [](const auto& x) { return Linear(x[0], x[1], x[2]); },
+        [](const auto& x) { return oracle::Linear(x[0], x[1], x[2]); });
+    CheckOp(
+        {{n, in}, {out, in}}, [](const auto& x) { return Linear(x[0], x[1]); },
+        [](const auto& x) { return oracle::Linear(x[0], x[1], Matrix(0, 0)); });
   }
 }
 
 TEST(RmsNormTest, AgreesWithTheOracle) {
   for (const auto& [n, d] :
        std::vector<std::array<int64_t, 2>>{{1, 1}, {2, 7}, {3, 16}, {5, 41}}) {
-    CheckOp({{n, d}, {d}},
-            [](const auto& x) { return RmsNorm(x[0], x[1], 1e-5f); },
-            [](const auto& x) { return oracle::RmsNorm(x[0], x[1], 1e-5); });
+    CheckOp(
+        {{n, d}, {d}}, [](const auto& x) { return RmsNorm(x[0], x[1], 1e-5f); },
+        [](const auto& x) { return oracle::RmsNorm(x[0], x[1], 1e-5); });
   }
 }
 
 TEST(SwiGluTest, AgreesWithTheOracle) {
   for (const auto& [n, d] :
        std::vector<std::array<int64_t, 2>>{{1, 1}, {3, 5}, {2, 24}}) {
-    CheckOp({{n, d}, {n, d}},
-            [](const auto& x) { return SwiGlu(x[0], x[1]); },
-            [](const auto& x) { return oracle::SwiGlu(x[0], x[1]); });
+    CheckOp(
+        {{n, d}, {n, d}}, [](const auto& x) { return SwiGlu(x[0], x[1]); },
+        [](const auto& x) { return oracle::SwiGlu(x[0], x[1]); });
   }
 }
 
 TEST(SwiGluTest, LargeInputsStayFinite) {
-  const Tensor gate = Tensor::From({1, 4}, std::vector<float>{-200, 200, 0, 88});
+  const Tensor gate =
+      Tensor::From({1, 4}, std::vector<float>{-200, 200, 0, 88});
   const Tensor up = Tensor::From({1, 4}, std::vector<float>{3, 3, 3, 3});
   const Tensor y = SwiGlu(gate, up);
   EXPECT_NEAR(y.data()[0], 0, 1e-30);
@@ -54,24 +54,26 @@ TEST(SwiGluTest, LargeInputsStayFinite) {
 }
 
 TEST(AddTest, AgreesWithTheOracleAndMayAddATensorToItself) {
-  CheckOp({{3, 5}}, [](const auto& x) { return Add(x[0], x[0]); },
-          [](const auto& x) {
-            Matrix y = x[0];
-            for (double& v : y.v) v *= 2;
-            return y;
-          });
+  CheckOp(
+      {{3, 5}}, [](const auto& x) { return Add(x[0], x[0]); },
+      [](const auto& x) {
+        Matrix y = x[0];
+        for (double& v : y.v) v *= 2;
+        return y;
+      });
 }
 
 TEST(EmbeddingTest, RepeatedIdsAddTheirGradients) {
   const std::vector<int32_t> ids = {2, 0, 2, 2};
-  CheckOp({{3, 4}}, [&](const auto& x) { return Embedding(x[0], ids); },
-          [&](const auto& x) {
-            Matrix y(4, 4);
-            for (int i = 0; i < 4; ++i) {
-              for (int j = 0; j < 4; ++j) y(i, j) = x[0](ids[i], j);
-            }
-            return y;
-          });
+  CheckOp(
+      {{3, 4}}, [&](const auto& x) { return Embedding(x[0], ids); },
+      [&](const auto& x) {
+        Matrix y(4, 4);
+        for (int i = 0; i < 4; ++i) {
+          for (int j = 0; j < 4; ++j) y(i, j) = x[0](ids[i], j);
+        }
+        return y;
+      });
 }
 
 TEST(EmbeddingDeathTest, IdOutsideTheTableAborts) {
@@ -81,25 +83,27 @@ TEST(EmbeddingDeathTest, IdOutsideTheTableAborts) {
 
 TEST(GatherRowsTest, AgreesWithTheOracle) {
   const std::vector<int32_t> rows = {1, 1, 0};
-  CheckOp({{2, 3}}, [&](const auto& x) { return GatherRows(x[0], rows); },
-          [&](const auto& x) {
-            Matrix y(3, 3);
-            for (int i = 0; i < 3; ++i) {
-              for (int j = 0; j < 3; ++j) y(i, j) = x[0](rows[i], j);
-            }
-            return y;
-          });
+  CheckOp(
+      {{2, 3}}, [&](const auto& x) { return GatherRows(x[0], rows); },
+      [&](const auto& x) {
+        Matrix y(3, 3);
+        for (int i = 0; i < 3; ++i) {
+          for (int j = 0; j < 3; ++j) y(i, j) = x[0](rows[i], j);
+        }
+        return y;
+      });
 }
 
 TEST(RopeTest, AgreesWithTheOracle) {
   const std::vector<int32_t> positions = {0, 5, 1, 63};
   for (int64_t head_dim : {2, 6, 16, 18}) {
     const RopeTable table(64, head_dim, 10000);
-    CheckOp({{4, 3 * head_dim}},
-            [&](const auto& x) { return Rope(x[0], table, positions); },
-            [&](const auto& x) {
-              return oracle::Rope(x[0], head_dim, 10000, positions);
-            });
+    CheckOp(
+        {{4, 3 * head_dim}},
+        [&](const auto& x) { return Rope(x[0], table, positions); },
+        [&](const auto& x) {
+          return oracle::Rope(x[0], head_dim, 10000, positions);
+        });
   }
 }
 

@@ -14,15 +14,16 @@ namespace {
 void Check(int64_t n, int64_t d, int64_t vocab,
            const std::vector<ScoredToken>& tokens, const ScoreOptions& options,
            double tolerance = 2e-5) {
-  CheckOp({{n, d}, {vocab, d}},
-          [&](const auto& x) {
-            return ScoreTokens(x[0], x[1], tokens, options).values;
-          },
-          [&](const auto& x) {
-            return oracle::TokenScores(x[0], x[1], tokens, options.temperature,
-                                       options.soft_cap, options.entropy);
-          },
-          tolerance);
+  CheckOp(
+      {{n, d}, {vocab, d}},
+      [&](const auto& x) {
+        return ScoreTokens(x[0], x[1], tokens, options).values;
+      },
+      [&](const auto& x) {
+        return oracle::TokenScores(x[0], x[1], tokens, options.temperature,
+                                   options.soft_cap, options.entropy);
+      },
+      tolerance);
 }
 
 const std::vector<ScoredToken> kTokens = {
@@ -39,8 +40,7 @@ TEST(TokenScoresTest, AgreesWithTheOracle) {
 
 TEST(TokenScoresTest, LogitsOfThreeHundredStayExact) {
   const Tensor hidden = Tensor::From({1, 1}, std::vector<float>{1});
-  const Tensor head =
-      Tensor::From({3, 1}, std::vector<float>{300, -300, 299});
+  const Tensor head = Tensor::From({3, 1}, std::vector<float>{300, -300, 299});
   const TokenScores scores = ScoreTokens(
       hidden, head, std::vector<ScoredToken>{{0, 0, 0}, {0, 1, 0}, {0, 2, 0}},
       {.entropy = true});
@@ -92,10 +92,10 @@ TEST(TokenScoresTest, SamplersLogitsGiveTheScorersBits) {
           Tensor::From({1, Large::kWidth},
                        std::span(large.hidden)
                            .subspan(row * Large::kWidth, Large::kWidth)),
-          Tensor::Leaf({Large::kVocab, Large::kWidth}, large.head), temperature);
-      const float log_prob =
-          LogProb(logits.logits.data()[large.tokens[row].label],
-                  logits.log_sum_exp[0]);
+          Tensor::Leaf({Large::kVocab, Large::kWidth}, large.head),
+          temperature);
+      const float log_prob = LogProb(
+          logits.logits.data()[large.tokens[row].label], logits.log_sum_exp[0]);
       EXPECT_EQ(log_prob, scores.log_probs()[row]);
       EXPECT_EQ(log_prob, with_more.log_probs()[row]);
     }
@@ -104,10 +104,10 @@ TEST(TokenScoresTest, SamplersLogitsGiveTheScorersBits) {
 
 TEST(TokenScoresTest, StatisticsDescribeTheDistribution) {
   const Tensor hidden = Tensor::From({1, 1}, std::vector<float>{1});
-  const Tensor head = Tensor::From({2, 1}, std::vector<float>{0, std::log(3.0f)});
+  const Tensor head =
+      Tensor::From({2, 1}, std::vector<float>{0, std::log(3.0f)});
   const TokenScores scores =
-      ScoreTokens(hidden, head,
-                  std::vector<ScoredToken>{{0, 0, 0}, {0, 1, 0}},
+      ScoreTokens(hidden, head, std::vector<ScoredToken>{{0, 0, 0}, {0, 1, 0}},
                   {.statistics = true});
   EXPECT_NEAR(scores.statistics.mean_logit[0], std::log(3.0) / 2, 1e-6);
   EXPECT_NEAR(scores.statistics.sum_squares[0], 1 / 16.0 + 9 / 16.0, 1e-6);

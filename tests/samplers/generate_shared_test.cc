@@ -34,9 +34,8 @@ TEST(GenerateStoriesTest, GreedyTokensEqualTheReference) {
     }
     ASSERT_EQ(expected.size(), 64u);
     const std::vector<std::vector<int32_t>> prompts = {ids};
-    const auto reply = Generate(**model, prompts, 1,
-                                {.max_new_tokens = 64, .temperature = 0},
-                                Rng(1));
+    const auto reply = Generate(
+        **model, prompts, 1, {.max_new_tokens = 64, .temperature = 0}, Rng(1));
     ASSERT_TRUE(reply.ok()) << reply.status();
     EXPECT_EQ((*reply)[0].tokens, expected);
   }
@@ -54,10 +53,9 @@ TEST(GenerateStoriesTest, TwoHundredCompletionsScoreToTheBit) {
     Rng rng = Rng(7).Fork(i);
     for (int t = 0; t < 3 + i; ++t) prompts.back().push_back(rng.Below(512));
   }
-  const auto replies =
-      Generate(**model, prompts, 8,
-               {.max_new_tokens = 48, .temperature = 0.9, .stop_ids = {1, 2}},
-               Rng(11));
+  const auto replies = Generate(
+      **model, prompts, 8,
+      {.max_new_tokens = 48, .temperature = 0.9, .stop_ids = {1, 2}}, Rng(11));
   ASSERT_TRUE(replies.ok()) << replies.status();
   PackedBatch shared, separate;
   std::vector<float> sampled;

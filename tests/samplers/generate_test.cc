@@ -86,9 +86,8 @@ TEST(GenerateTest, ARepliesDependsOnItsPromptAndStreamAlone) {
 
 TEST(GenerateTest, RepliesStopAtStopIdsAndAtTheLimit) {
   const auto model = TinyModel();
-  const auto replies = *Generate(*model, Prompts(5), 8,
-                                 {.max_new_tokens = 9, .stop_ids = {7, 8}},
-                                 Rng(1));
+  const auto replies = *Generate(
+      *model, Prompts(5), 8, {.max_new_tokens = 9, .stop_ids = {7, 8}}, Rng(1));
   int stopped = 0;
   for (const Completion& reply : replies) {
     ASSERT_FALSE(reply.tokens.empty());
@@ -114,8 +113,8 @@ TEST(GenerateTest, GreedyTakesTheLargestLogitOfAFullForward) {
     for (int32_t expected : replies[p].tokens) {
       Segments segments;
       segments.Append(static_cast<int64_t>(tokens.size()));
-      const HeadLogits head = ComputeHeadLogits(
-          model->Hidden(tokens, segments), model->Head(), 1);
+      const HeadLogits head =
+          ComputeHeadLogits(model->Hidden(tokens, segments), model->Head(), 1);
       const float* last = head.logits.data() + (tokens.size() - 1) * 61;
       EXPECT_EQ(std::max_element(last, last + 61) - last, expected);
       tokens.push_back(expected);

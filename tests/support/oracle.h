@@ -58,7 +58,8 @@ inline Matrix Rope(const Matrix& x, int64_t head_dim, double theta,
   for (int64_t i = 0; i < x.rows; ++i) {
     for (int64_t h = 0; h < x.cols; h += head_dim) {
       for (int64_t j = 0; j < half; ++j) {
-        const double angle = positions[i] * std::pow(theta, -2.0 * j / head_dim);
+        const double angle =
+            positions[i] * std::pow(theta, -2.0 * j / head_dim);
         const double a = x(i, h + j), b = x(i, h + half + j);
         y(i, h + j) = a * std::cos(angle) - b * std::sin(angle);
         y(i, h + half + j) = b * std::cos(angle) + a * std::sin(angle);
@@ -78,7 +79,8 @@ inline Matrix Attention(const Matrix& q, const Matrix& k, const Matrix& v,
       std::vector<int64_t> seen;
       for (int32_t c : segments.Chain(s)) {
         const int64_t rows = c == s ? r + 1 : segments[c].length;
-        for (int64_t i = 0; i < rows; ++i) seen.push_back(segments[c].begin + i);
+        for (int64_t i = 0; i < rows; ++i)
+          seen.push_back(segments[c].begin + i);
       }
       const int64_t row = segments[s].begin + r;
       for (int64_t h = 0; h < heads; ++h) {

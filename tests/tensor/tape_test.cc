@@ -67,8 +67,7 @@ TEST(TapeTest, WalkFreesWhatRulesHold) {
   Leaf x(std::vector<float>(1000, 1.0f));
   TrimStorage();
   const int64_t before = GetStorageStats().bytes_in_use;
-  const Tensor y =
-      ScaledSum(1, ScaledSum(1, x.tensor, x.tensor), x.tensor);
+  const Tensor y = ScaledSum(1, ScaledSum(1, x.tensor, x.tensor), x.tensor);
   Backward(y, std::vector<float>(1000, 1.0f));
   // Only y itself is left.
   EXPECT_LE(GetStorageStats().bytes_in_use - before, 5000);
