@@ -1,6 +1,7 @@
 #pragma once
 
 #include "losses/numerics.h"
+#include "losses/options.h"
 
 namespace align::losses {
 
@@ -8,6 +9,13 @@ struct BradleyTerryOptions {
   // Coefficient of (r_chosen + r_rejected)^2, which keeps rewards centred;
   // 0.01 in Eisenstein et al. 2023 (arXiv 2312.09244), 0 is off.
   double center_rewards_coefficient = 0.0;
+
+  void Describe(OptionList& list) {
+    list.Number("center_rewards_coefficient", &center_rewards_coefficient,
+                {.low = 0},
+                "pulls the sum of a pair's rewards to 0, so that 0 divides "
+                "good from bad; 0 is off, 0.01 usual");
+  }
 };
 
 struct BradleyTerryResult {

@@ -19,6 +19,7 @@ TokenizeOptions OptionsOf(const pb::DataConfig& data) {
     options.max_prompt_length = data.max_prompt_length();
   }
   if (data.has_block_length()) options.block_length = data.block_length();
+  if (data.has_append_eos()) options.append_eos = data.append_eos();
   return options;
 }
 

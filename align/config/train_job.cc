@@ -134,6 +134,20 @@ absl::Status MakePreferenceFeed(const pb::TrainConfig& config,
   return absl::OkStatus();
 }
 
+// Bradley-Terry with the options of `config.loss`.
+absl::StatusOr<train::RewardLoss> RewardLossOf(const pb::TrainConfig& config) {
+  losses::BradleyTerryOptions options;
+  losses::OptionList list;
+  options.Describe(list);
+  losses::OptionValues values;
+  for (const pb::LossOption& option : config.loss().options()) {
+    values.emplace_back(option.name(), option.value());
+  }
+  const std::string error = losses::SetOptions("bradley_terry", list, values);
+  if (!error.empty()) return InvalidArgument(error);
+  return train::BradleyTerry(options);
+}
+
 absl::StatusOr<Run> PrepareRun(const pb::TrainConfig& config) {
   Run run;
   ALIGN_ASSIGN_OR_RETURN(run.tokenizer, LoadTokenizer(TokenizerOf(config)));
@@ -153,11 +167,11 @@ absl::StatusOr<Run> PrepareRun(const pb::TrainConfig& config) {
     ALIGN_RETURN_IF_ERROR(MakePreferenceFeed(config, std::move(pairs), run));
     return run;
   }
+  ALIGN_ASSIGN_OR_RETURN(train::RewardLoss loss, RewardLossOf(config));
   ALIGN_ASSIGN_OR_RETURN(
-      run.feed,
-      (MakeFeed<PairExample, PreferenceBatch>(
-          std::move(pairs), config,
-          train::RewardObjective(*run.model, train::BradleyTerry()))));
+      run.feed, (MakeFeed<PairExample, PreferenceBatch>(
+                    std::move(pairs), config,
+                    train::RewardObjective(*run.model, std::move(loss)))));
   return run;
 }
 
@@ -257,6 +271,7 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   ALIGN_DEFAULT(data, max_length, 1024);
   ALIGN_DEFAULT(data, block_length, 256);
   ALIGN_DEFAULT(data, epochs, 0);
+  ALIGN_DEFAULT(data, append_eos, true);
   pb::LoopConfig* loop = config.mutable_loop();
   ALIGN_DEFAULT(loop, accumulation, 1);
   ALIGN_DEFAULT(loop, seed, 0);

@@ -34,7 +34,8 @@ bool IsBlank(std::string_view text) {
 }
 
 std::optional<Drop> CheckPrompt(const pb::Prompt& prompt) {
-  if (prompt.messages_size() == 0 && IsBlank(prompt.text())) {
+  if (prompt.messages_size() == 0 && !prompt.text().empty() &&
+      IsBlank(prompt.text())) {
     return Drop{DropReason::kEmptyPrompt, ""};
   }
   return std::nullopt;

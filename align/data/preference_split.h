@@ -34,9 +34,10 @@ std::optional<Drop> JoinTexts(std::string_view prompt, std::string_view chosen,
                               std::string_view rejected,
                               pb::PreferencePair& pair);
 
-// Drops blank replies, equal replies and blank prompts.
+// Drops blank replies, equal replies and what CheckPrompt drops.
 std::optional<Drop> CheckPair(const pb::PreferencePair& pair);
-// Drops a blank prompt.
+// Drops a prompt of nothing but white space. An empty one says that there is no
+// context: BOS will stand for it.
 std::optional<Drop> CheckPrompt(const pb::Prompt& prompt);
 
 bool IsBlank(std::string_view text);

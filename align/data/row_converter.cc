@@ -226,8 +226,13 @@ Outcome ReadRow(const object& row, RowShape& shape, pb::Record& record) {
   if (sft) return ReadSft(row, shape, record);
   if (const auto prompt = FindField(row, "prompt")) {
     shape = RowShape::kPrompt;
-    record.mutable_prompt()->set_id(ReadId(row));
-    return ReadPrompt(*prompt, *record.mutable_prompt()->mutable_prompt());
+    auto& alone = *record.mutable_prompt();
+    alone.set_id(ReadId(row));
+    if (auto drop = ReadPrompt(*prompt, *alone.mutable_prompt())) return drop;
+    if (alone.prompt().messages_size() > 0 || !alone.prompt().text().empty()) {
+      return std::nullopt;
+    }
+    return Drop{DropReason::kEmptyPrompt, ""};
   }
   const auto value = FindField(row, "text");
   if (!value) return UnknownShape(row);

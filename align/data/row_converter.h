@@ -30,7 +30,8 @@ struct RowOutcome {
 // sides.
 //
 // A reply that is blank, two equal replies, and conversations without an
-// assistant's turn teach nothing and are dropped. Rows with a `label` beside
+// assistant's turn teach nothing and are dropped. An empty `prompt` beside
+// replies is taken: they are texts from nothing. Rows with a `label` beside
 // messages or a completion (KTO's) are of no shape known here: half of them
 // are replies to avoid.
 class RowConverter {

@@ -117,6 +117,16 @@ TEST(RowConverterTest, DropsRepliesThatTeachNothing) {
                 DropReason::kNoReply);
   ExpectDropped(R"({"text":" "})", DropReason::kEmptyText);
   ExpectDropped(R"({"prompt":" "})", DropReason::kEmptyPrompt);
+  ExpectDropped(R"({"prompt":""})", DropReason::kEmptyPrompt);
+  ExpectDropped(R"({"prompt":" ","completion":"c"})", DropReason::kEmptyPrompt);
+}
+
+TEST(RowConverterTest, TakesAnEmptyPromptBesideReplies) {
+  ExpectTaken(
+      R"({"prompt":"","chosen":"a","rejected":"b"})", RowShape::kPreference,
+      R"(preference { prompt { text: "" } chosen: "a" rejected: "b" })");
+  ExpectTaken(R"({"prompt":"","completion":"c"})", RowShape::kPromptCompletion,
+              R"(sft { prompt { text: "" } completion: "c" })");
 }
 
 TEST(RowConverterTest, DropsRepliesWithAFurtherTurn) {
