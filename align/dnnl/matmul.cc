@@ -40,75 +40,124 @@ dnnl::matmul::primitive_desc Describe(const dnnl::memory::desc& a,
 #endif
 }
 
-// One oneDNN call on exactly these shapes. oneDNN finds the primitive again in
-// its own cache.
-void Call(const MatrixView& a, const MatrixView& b, float* c, int64_t c_stride,
-          bool accumulate) {
-  using Desc = dnnl::memory::desc;
-  constexpr auto kF32 = dnnl::memory::data_type::f32;
-  try {
-    const Desc a_desc({a.rows, a.cols}, kF32,
-                      dnnl::memory::dims{a.row_stride, a.col_stride});
-    const Desc b_desc({b.rows, b.cols}, kF32,
-                      dnnl::memory::dims{b.row_stride, b.col_stride});
-    const Desc c_desc({a.rows, b.cols}, kF32, dnnl::memory::dims{c_stride, 1});
-    const dnnl::matmul primitive(Describe(a_desc, b_desc, c_desc, accumulate));
+// A product of fixed shapes and strides, made ready once and run on any number
+// of operands, from any thread. Made under SerialScope it runs on one thread.
+class Product {
+ public:
+  // Of `rows` rows of the shape of `a`, all of `b`.
+  Product(const MatrixView& a, int64_t rows, const MatrixView& b,
+          int64_t c_stride, bool accumulate)
+      : a_desc_({rows, a.cols}, kF32, Dims{a.row_stride, a.col_stride}),
+        b_desc_({b.rows, b.cols}, kF32, Dims{b.row_stride, b.col_stride}),
+        c_desc_({rows, b.cols}, kF32, Dims{c_stride, 1}),
+        primitive_(Describe(a_desc_, b_desc_, c_desc_, accumulate)) {}
+
+  void Run(const float* a, const float* b, float* c) const try {
     thread_local dnnl::stream stream(CpuEngine());
     // oneDNN takes inputs as void*; it does not write to them.
-    dnnl::memory a_memory(a_desc, CpuEngine(), const_cast<float*>(a.data));
-    dnnl::memory b_memory(b_desc, CpuEngine(), const_cast<float*>(b.data));
-    dnnl::memory c_memory(c_desc, CpuEngine(), c);
-    primitive.execute(stream, {{DNNL_ARG_SRC, a_memory},
-                               {DNNL_ARG_WEIGHTS, b_memory},
-                               {DNNL_ARG_DST, c_memory}});
+    const dnnl::memory a_memory(a_desc_, CpuEngine(), const_cast<float*>(a));
+    const dnnl::memory b_memory(b_desc_, CpuEngine(), const_cast<float*>(b));
+    const dnnl::memory c_memory(c_desc_, CpuEngine(), c);
+    primitive_.execute(stream, {{DNNL_ARG_SRC, a_memory},
+                                {DNNL_ARG_WEIGHTS, b_memory},
+                                {DNNL_ARG_DST, c_memory}});
     stream.wait();
   } catch (const dnnl::error& error) {
-    ALIGN_CHECK(false) << "[Matmul] (" << a.rows << ", " << a.cols << ") x ("
-                       << b.rows << ", " << b.cols << "): oneDNN "
-                       << error.what();
+    // A loop body that throws would end the program without a word.
+    ALIGN_CHECK(false) << "[Matmul] oneDNN " << error.what();
   }
+
+ private:
+  using Dims = dnnl::memory::dims;
+  static constexpr auto kF32 = dnnl::memory::data_type::f32;
+
+  dnnl::memory::desc a_desc_, b_desc_, c_desc_;
+  dnnl::matmul primitive_;
+};
+
+// One oneDNN call on exactly these shapes.
+void Call(const MatrixView& a, const MatrixView& b, float* c, int64_t c_stride,
+          bool accumulate) {
+  Product(a, a.rows, b, c_stride, accumulate).Run(a.data, b.data, c);
 }
 
-// Fewer rows than a tile: through zero-padded copies of 16 or 48 rows.
-void PaddedTile(const MatrixView& a, const MatrixView& b, float* c,
-                int64_t c_stride, bool accumulate) {
-  const int64_t rows = a.rows <= 16 ? 16 : a.rows <= 48 ? 48 : 64;
-  if (rows == a.rows) return Call(a, b, c, c_stride, accumulate);
-  std::vector<float> padded(rows * a.cols, 0.0f);
-  for (int64_t i = 0; i < a.rows; ++i) {
-    const float* row = a.data + i * a.row_stride;
-    for (int64_t k = 0; k < a.cols; ++k) {
-      padded[i * a.cols + k] = row[k * a.col_stride];
+// The row counts whose products are exact (see GetMatmulMode).
+int64_t PaddedRows(int64_t rows) {
+  return rows <= 16 ? 16 : rows <= 48 ? 48 : 64;
+}
+
+// All tiles of one product that have the same shape: `rows` x `b.cols`.
+class Tiles {
+ public:
+  Tiles(const MatrixView& a, int64_t rows, const MatrixView& b,
+        int64_t c_stride, bool accumulate)
+      : a_(a),
+        rows_(rows),
+        padded_(PaddedRows(rows)),
+        cols_(b.cols),
+        c_stride_(c_stride),
+        accumulate_(accumulate),
+        product_(padded_ == rows ? a : RowMajor(nullptr, padded_, a.cols),
+                 padded_, b, padded_ == rows ? c_stride : b.cols, accumulate) {}
+
+  // The tile whose operands and result begin here.
+  void Run(const float* a, const float* b, float* c) const {
+    if (padded_ == rows_) return product_.Run(a, b, c);
+    // Through zero-padded copies.
+    std::vector<float> rows(padded_ * a_.cols, 0.0f);
+    for (int64_t i = 0; i < rows_; ++i) {
+      const float* row = a + i * a_.row_stride;
+      for (int64_t k = 0; k < a_.cols; ++k) {
+        rows[i * a_.cols + k] = row[k * a_.col_stride];
+      }
+    }
+    std::vector<float> out(padded_ * cols_, 0.0f);
+    for (int64_t i = 0; accumulate_ && i < rows_; ++i) {
+      std::copy_n(c + i * c_stride_, cols_, out.data() + i * cols_);
+    }
+    product_.Run(rows.data(), b, out.data());
+    for (int64_t i = 0; i < rows_; ++i) {
+      std::copy_n(out.data() + i * cols_, cols_, c + i * c_stride_);
     }
   }
-  std::vector<float> out(rows * b.cols, 0.0f);
-  for (int64_t i = 0; accumulate && i < a.rows; ++i) {
-    std::copy_n(c + i * c_stride, b.cols, out.data() + i * b.cols);
-  }
-  Call(RowMajor(padded.data(), rows, a.cols), b, out.data(), b.cols,
-       accumulate);
-  for (int64_t i = 0; i < a.rows; ++i) {
-    std::copy_n(out.data() + i * b.cols, b.cols, c + i * c_stride);
-  }
-}
+
+ private:
+  MatrixView a_;
+  int64_t rows_, padded_, cols_, c_stride_;
+  bool accumulate_;
+  Product product_;
+};
 
 // C in tiles, each a single-threaded oneDNN call, so that neither M nor the
-// thread count shows in a row's bits.
+// thread count shows in a row's bits. Tiles of one shape share a primitive:
+// making it anew for each costs a fifth of the time of small products.
 void Tiled(const MatrixView& a, const MatrixView& b, float* c, int64_t c_stride,
            bool accumulate) {
   // A narrow product (a weight gradient) would otherwise be one tile.
   const int64_t tile = a.rows < 2 * kTileRows && a.cols >= 512 ? 16 : kTileRows;
   const int64_t row_tiles = (a.rows + tile - 1) / tile;
   const int64_t col_tiles = (b.cols + kTileCols - 1) / kTileCols;
+  // The rows and columns of the tiles at the end, if those are cut short.
+  const int64_t short_rows = a.rows % tile, short_cols = b.cols % kTileCols;
+  std::optional<Tiles> shapes[2][2];  // [short rows][short columns]
+  {
+    const SerialScope serial;
+    for (const int64_t rows : {tile, short_rows}) {
+      for (const int64_t cols : {kTileCols, short_cols}) {
+        if (rows == 0 || rows > a.rows || cols == 0 || cols > b.cols) continue;
+        const MatrixView columns{b.data, b.rows, cols, b.row_stride,
+                                 b.col_stride};
+        shapes[rows < tile][cols < kTileCols].emplace(a, rows, columns,
+                                                      c_stride, accumulate);
+      }
+    }
+  }
   ParallelFor(row_tiles * col_tiles, [&](int64_t t) {
     const SerialScope serial;
-    const int64_t i = t / col_tiles * tile;
-    const int64_t j = t % col_tiles * kTileCols;
-    const MatrixView columns{b.data + j * b.col_stride, b.rows,
-                             std::min(kTileCols, b.cols - j), b.row_stride,
-                             b.col_stride};
-    PaddedTile(RowRange(a, i, std::min(tile, a.rows - i)), columns,
-               c + i * c_stride + j, c_stride, accumulate);
+    const int64_t i = t / col_tiles * tile, j = t % col_tiles * kTileCols;
+    shapes[i + tile > a.rows][j + kTileCols > b.cols]->Run(
+        a.data + i * a.row_stride, b.data + j * b.col_stride,
+        c + i * c_stride + j);
   });
 }
 
@@ -212,10 +261,16 @@ void Matmul(const MatrixView& a, const MatrixView& b, float* c,
     }
     return;
   }
-  if (GetMatmulMode() == MatmulMode::kWhole && a.col_stride == 1) {
-    Call(a, b, c, c_stride, accumulate);
-  } else {
-    Tiled(a, b, c, c_stride, accumulate);
+  try {
+    if (GetMatmulMode() == MatmulMode::kWhole && a.col_stride == 1) {
+      Call(a, b, c, c_stride, accumulate);
+    } else {
+      Tiled(a, b, c, c_stride, accumulate);
+    }
+  } catch (const dnnl::error& error) {
+    ALIGN_CHECK(false) << "[Matmul] (" << a.rows << ", " << a.cols << ") x ("
+                       << b.rows << ", " << b.cols << "): oneDNN "
+                       << error.what();
   }
 }
 
