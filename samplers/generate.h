@@ -16,8 +16,8 @@ struct SamplingOptions {
   double temperature = 1;  // 0: the most likely token, ties to the lower id
   int64_t top_k = 0;       // 0: all
   double top_p = 1;        // smallest set with at least this probability
-  std::vector<int32_t> stop_ids;  // ends a completion, and is part of it
-  int64_t max_rows = 64;          // sequences decoded together
+  std::vector<int32_t> stop_ids = {};  // ends a completion, and is part of it
+  int64_t max_rows = 64;               // sequences decoded together
 };
 
 // One sampled reply. `log_probs[i]` is log p(tokens[i]) under the temperature-

@@ -3,6 +3,7 @@
 #include "align/base/files.h"
 #include "align/base/log.h"
 #include "align/config/compare_plan.h"
+#include "align/config/run_events.h"
 #include "align/config/settings.h"
 #include "align/eval/lexicon_reward.h"
 #include "align/train/metrics.h"
@@ -149,9 +150,11 @@ absl::Status CompareContext::Train(const pb::StageTraining& training,
   ALIGN_ASSIGN_OR_RETURN(
       train::Observer metrics,
       train::MetricsFileObserver(directory() + "/metrics.jsonl", 0));
+  ALIGN_ASSIGN_OR_RETURN(train::Observer events, RunEvents(directory()));
   std::vector<train::Observer> observers;
   if (check) observers.push_back(std::move(check));
   observers.push_back(std::move(metrics));
+  observers.push_back(std::move(events));
   observers.push_back(
       train::ProgressObserver({.title = stage_, .max_steps = training.steps()},
                               [](const std::string& line) { LogInfo(line); }));

@@ -55,8 +55,8 @@ class CompareContext {
   absl::Status Write(const std::string& file,
                      const google::protobuf::Message& message) const;
 
-  // Trains `stores` on micro-steps by a stage's settings, with progress lines
-  // and metrics.jsonl in the stage's directory.
+  // Trains `stores` on micro-steps by a stage's settings, with progress lines,
+  // and metrics.jsonl and a TensorBoard event file in the stage's directory.
   absl::Status Train(const pb::StageTraining& training,
                      const train::MicroSteps& steps,
                      std::vector<ParamStore*> stores,

@@ -5,6 +5,7 @@
 
 #include "align/base/files.h"
 #include "align/config/parse.h"
+#include "align/config/settings.h"
 #include "losses/registry.h"
 #include "proto/compare.pb.h"
 #include "proto/config.pb.h"
@@ -99,6 +100,39 @@ std::string StageConfig(const pb::CompareConfig& config,
   return text;
 }
 
+// The settings of a stage that trains; null for others.
+const pb::StageTraining* TrainingOf(const pb::CompareConfig& config,
+                                    const std::string& stage) {
+  if (stage == "sft" && config.sft().enabled()) {
+    return &config.sft().training();
+  }
+  if (stage == "reward_model") return &config.reward_model();
+  if (stage == "dpo") return &config.dpo().training();
+  if (stage == "rso") return &config.rso().training();
+  if (stage == "ppo") return &config.ppo().training();
+  return nullptr;
+}
+
+// What would otherwise stop the job, or never end it, an hour later.
+absl::Status CheckTraining(const pb::CompareConfig& config,
+                           const std::vector<CompareStage>& stages) {
+  if (config.sft().enabled() && config.sft().data().empty()) {
+    return InvalidArgument("sft.data: expected at least one record file");
+  }
+  for (const CompareStage& stage : stages) {
+    const pb::StageTraining* training = TrainingOf(config, stage.name);
+    if (training == nullptr) continue;
+    const std::string key =
+        stage.name + (stage.name == "reward_model" ? "" : ".training");
+    if (training->steps() < 1) {
+      return InvalidArgument(key + ".steps: expected at least 1");
+    }
+    ALIGN_RETURN_IF_ERROR(Annotate(
+        ReadOptimizer(training->optimizer(), training->steps()).status(), key));
+  }
+  return absl::OkStatus();
+}
+
 std::vector<std::string> Methods(const pb::CompareConfig& config) {
   if (config.methods().empty()) return AllMethods();
   std::vector<std::string> methods = {"sft"};  // what others are held against
@@ -157,6 +191,7 @@ absl::StatusOr<std::vector<CompareStage>> PlanCompare(
     if (method != "best_of_n") needs.push_back(method);
     add("eval_" + method, std::move(needs));
   }
+  ALIGN_RETURN_IF_ERROR(CheckTraining(config, stages));
   return stages;
 }
 

@@ -25,8 +25,9 @@ struct CompareStage {
 
 // All stages that `config` asks for, in an order in which they can run:
 // prompts, sft, pairs, reward_model, dpo, rso, ppo, and one eval_METHOD for
-// each method. kInvalidArgument for an unknown method or a config without base,
-// prompts or gold; kNotFound for a file that is not there.
+// each method. kInvalidArgument for an unknown method, a config without base,
+// prompts or gold, or a stage whose training has no steps, no data or an option
+// out of range; kNotFound for a file that is not there.
 absl::StatusOr<std::vector<CompareStage>> PlanCompare(
     const pb::CompareConfig& config);
 

@@ -139,11 +139,19 @@ absl::Status MakePrompts(CompareContext& context) {
   return context.Write("eval.binpb", parts[1]);
 }
 
-// Writes model/, when SFT is on: the base trained on the records of sft.data.
+// Writes model/, when SFT is on: the base trained on the records of sft.data,
+// cut to the model's positions.
 absl::Status TrainSft(CompareContext& context) {
   context.record().set_models_held(1);
   const pb::CompareConfig::Sft& config = context.config().sft();
   if (!config.enabled()) return absl::OkStatus();
+  ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> policy,
+                         LoadModel(context.config().base().path()));
+  policy->params().EnableGradients();
+  TokenizeOptions options;
+  const int64_t positions = policy->config().max_position_embeddings;
+  options.max_length = std::min(options.max_length, positions);
+  options.block_length = std::min(options.block_length, positions);
   std::vector<SftExample> examples;
   for (const std::string& path : config.data()) {
     ALIGN_ASSIGN_OR_RETURN(const std::vector<pb::Record> records,
@@ -151,18 +159,17 @@ absl::Status TrainSft(CompareContext& context) {
     const bool text = !records.empty() && records[0].has_text();
     ALIGN_ASSIGN_OR_RETURN(
         Tokenized<SftExample> tokenized,
-        text ? TokenizeTextBlocks(records, context.tokenizer(), {})
-             : TokenizeSft(records, context.tokenizer(), {}));
+        text ? TokenizeTextBlocks(records, context.tokenizer(), options)
+             : TokenizeSft(records, context.tokenizer(), options));
     std::ranges::move(tokenized.examples, std::back_inserter(examples));
   }
-  ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> policy,
-                         LoadModel(context.config().base().path()));
-  policy->params().EnableGradients();
   ALIGN_ASSIGN_OR_RETURN(
       SftLoader loader,
       SftLoader::Create(
           std::move(examples),
-          {.batch_size = config.training().batch_size(),
+          {.batch_size = config.training().has_batch_size()
+                             ? config.training().batch_size()
+                             : 8,
            .epochs = 0,
            .seed = static_cast<uint64_t>(context.config().seed())}));
   ALIGN_RETURN_IF_ERROR(

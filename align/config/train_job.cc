@@ -9,6 +9,7 @@
 #include "align/base/log.h"
 #include "align/base/memory.h"
 #include "align/config/parse.h"
+#include "align/config/run_events.h"
 #include "align/config/settings.h"
 #include "align/config/train_data.h"
 #include "align/data/loader.h"
@@ -214,6 +215,7 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
       train::Observer metrics,
       train::MetricsFileObserver(out + "/metrics.jsonl", first,
                                  {.epoch = run.feed.epoch}));
+  ALIGN_ASSIGN_OR_RETURN(train::Observer events, RunEvents(out));
   const int64_t every = config.loop().checkpoint_every();
   const auto save = [&](const train::StepReport& report)
       -> absl::StatusOr<train::ObserverResult> {
@@ -231,7 +233,7 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
            .accumulation = config.loop().accumulation(),
            .max_grad_norm = settings.max_grad_norm},
           run.feed.micro_steps, {&store}, optimizer,
-          {std::move(metrics),
+          {std::move(metrics), std::move(events),
            train::ProgressObserver(
                {.title = config.method(), .max_steps = config.loop().steps()},
                [](const std::string& line) { LogInfo(line); }),

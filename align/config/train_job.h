@@ -20,9 +20,10 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config);
 absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config);
 
 // Runs one training job into the directory `out`: config.textproto, metrics
-// .jsonl, checkpoints/ and, at the end, model/. A run that was stopped goes on
-// from its newest checkpoint, to the bit for sft, reward and preference. `stop`
-// is polled between steps: a checkpoint is written and kCancelled returned.
+// .jsonl, a TensorBoard event file, checkpoints/ and, at the end, model/. A run
+// that was stopped goes on from its newest checkpoint, to the bit for sft,
+// reward and preference. `stop` is polled between steps: a checkpoint is
+// written and kCancelled returned.
 absl::Status RunTrainJob(pb::TrainConfig config, const std::string& out,
                          const std::function<bool()>& stop = nullptr);
 

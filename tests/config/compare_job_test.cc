@@ -9,10 +9,15 @@
 #include <vector>
 
 #include "align/base/files.h"
+#include "align/config/compare_needs.h"
 #include "align/config/compare_plan.h"
 #include "align/config/parse.h"
+#include "align/data/import.h"
 #include "align/models/model.h"
+#include "proto/compare.pb.h"
 #include "proto/config.pb.h"
+#include "tests/support/read_events.h"
+#include "tests/support/tiny_model.h"
 
 namespace align {
 namespace {
@@ -25,21 +30,7 @@ class CompareJobTest : public ::testing::Test {
   void SetUp() override {
     directory_ =
         ::testing::TempDir() + "/align_compare_" + std::to_string(::getpid());
-    ModelConfig shape;
-    shape.vocab_size = 258;
-    shape.hidden_size = 16;
-    shape.intermediate_size = 24;
-    shape.num_hidden_layers = 1;
-    shape.num_attention_heads = shape.num_key_value_heads = 2;
-    shape.head_dim = 8;
-    shape.max_position_embeddings = 64;
-    shape.bos_token_id = 256;
-    shape.eos_token_ids = {257};
-    const auto model = CreateModel(shape, Rng(1));
-    ASSERT_TRUE(model.ok()) << model.status();
-    ASSERT_TRUE(SaveModel(**model, directory_ + "/base", "").ok());
-    Write("base/tokenizer_config.json",
-          R"({"tokenizer_class": "ByteTokenizer"})");
+    ASSERT_TRUE(SaveByteModel(directory_ + "/base").ok());
     Write("lexicon.txt", "good\t2.0\nbad\t-2.0\n");
     std::string texts;
     for (int i = 0; i < 30; ++i) {
@@ -117,6 +108,88 @@ TEST_F(CompareJobTest, BadConfigsAreRefusedByName) {
   config_.mutable_gold()->clear_lexicon();
   EXPECT_THAT(Message(PlanCompare(config_).status()),
               HasSubstr("gold.lexicon"));
+}
+
+TEST_F(CompareJobTest, TrainingThatCannotRunIsRefusedBeforeTheFirstStage) {
+  config_.mutable_sft()->set_enabled(true);
+  EXPECT_THAT(Message(PlanCompare(config_).status()), HasSubstr("sft.data"));
+  config_.mutable_sft()->add_data(directory_ + "/texts.jsonl");
+  EXPECT_THAT(Message(PlanCompare(config_).status()),
+              HasSubstr("sft.training.steps"));
+  config_.mutable_sft()->set_enabled(false);
+  config_.mutable_reward_model()->mutable_optimizer()->set_beta1(2);
+  EXPECT_THAT(Message(PlanCompare(config_).status()),
+              HasSubstr("reward_model: optimizer.beta1"));
+  config_.mutable_reward_model()->clear_optimizer();
+  config_.mutable_dpo()->mutable_training()->clear_steps();
+  EXPECT_THAT(Message(PlanCompare(config_).status()),
+              HasSubstr("dpo.training.steps"));
+  config_.add_methods("rso");  // and so no dpo
+  EXPECT_TRUE(PlanCompare(config_).ok());
+}
+
+// Texts longer than the model's positions, and examples with prompts.
+TEST_F(CompareJobTest, SftTrainsThePolicyThatTheOthersStartFrom) {
+  std::string rows;
+  for (int i = 0; i < 8; ++i) {
+    rows += R"({"prompt": "say )" + std::to_string(i) +
+            R"(", "completion": " good"})" + "\n";
+  }
+  Write("pairs.jsonl", rows);
+  for (const char* name : {"texts", "pairs"}) {
+    const std::string inputs[] = {directory_ + "/" + name + ".jsonl"};
+    const std::string records = directory_ + "/" + name + ".tfrecord";
+    ASSERT_TRUE(Import(inputs, records, ImportOptions()).ok());
+    config_.mutable_sft()->add_data(records);
+  }
+  config_.mutable_sft()->set_enabled(true);
+  config_.mutable_sft()->mutable_training()->set_steps(3);
+  config_.add_methods("dpo");
+  const absl::Status status = Run();
+  ASSERT_TRUE(status.ok()) << status;
+  const auto record = ReadStageRecord(out(), "sft");
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_GT(record->tokens_trained(), 0);
+  const auto base = LoadModel(directory_ + "/base");
+  const auto sft = LoadModel(SftModelDirectory(config_, out()));
+  ASSERT_TRUE(sft.ok()) << sft.status();
+  EXPECT_NE((*sft)->params().Hash(), (*base)->params().Hash());
+  // DPO starts where SFT ended: its first loss is ln 2, or it would stop.
+  EXPECT_THAT(*ReadFile(StageDirectory(out(), "dpo") + "/metrics.jsonl"),
+              HasSubstr("\"loss\": 0.693147"));
+}
+
+TEST_F(CompareJobTest, EveryTrainingStageWritesAnEventFile) {
+  config_.add_methods("dpo");
+  ASSERT_TRUE(Run().ok());
+  int files = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(StageDirectory(out(), "dpo"))) {
+    if (!entry.path().filename().string().starts_with("events.out.tfevents."))
+      continue;
+    ++files;
+    const auto events = ReadEvents(entry.path().string());
+    ASSERT_EQ(events.size(), 3u);  // the version, two steps
+    EXPECT_EQ(events[2].step(), 2);
+    EXPECT_EQ(events[2].summary().value(0).tag(), "train/loss");
+  }
+  EXPECT_EQ(files, 1);
+}
+
+// A megabyte, rounded up, is more than the tiny model needs in any stage.
+TEST_F(CompareJobTest, NeedsAreListedByStage) {
+  auto text = DescribeCompareJob(config_);
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto model = LoadModel(directory_ + "/base");
+  EXPECT_THAT(*text,
+              HasSubstr("parameters: " +
+                        std::to_string((*model)->params().parameter_count())));
+  EXPECT_THAT(*text, HasSubstr("\n  prompts         0 MB\n"));
+  EXPECT_THAT(*text, HasSubstr("\n  ppo             1 MB\n"));
+  EXPECT_THAT(*text, HasSubstr("largest stage: 1 MB"));
+  config_.mutable_base()->set_path(directory_ + "/none");
+  EXPECT_THAT(Message(DescribeCompareJob(config_).status()),
+              HasSubstr("/none"));
 }
 
 }  // namespace

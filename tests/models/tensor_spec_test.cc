@@ -9,6 +9,7 @@
 
 #include "align/base/files.h"
 #include "align/models/safetensors_writer.h"
+#include "tests/support/tiny_model.h"
 
 namespace align {
 namespace {
@@ -16,18 +17,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-ModelConfig SmallConfig() {
-  ModelConfig config;
-  config.vocab_size = 7;
-  config.hidden_size = 4;
-  config.intermediate_size = 5;
-  config.num_hidden_layers = 1;
-  config.num_attention_heads = 3;
-  config.num_key_value_heads = 1;
-  config.head_dim = 2;
-  return config;
-}
 
 std::map<std::string, std::vector<int64_t>> Shapes(const ModelConfig& config) {
   std::map<std::string, std::vector<int64_t>> shapes;
@@ -70,7 +59,7 @@ class TensorSpecTest : public ::testing::Test {
 };
 
 TEST_F(TensorSpecTest, ShapesFollowTheConfig) {
-  const auto shapes = Shapes(SmallConfig());
+  const auto shapes = Shapes(OddConfig());
   EXPECT_EQ(shapes.size(), 12u);
   const std::string layer = "model.layers.0.";
   EXPECT_THAT(shapes.at("model.embed_tokens.weight"), ElementsAre(7, 4));
@@ -86,7 +75,7 @@ TEST_F(TensorSpecTest, ShapesFollowTheConfig) {
 }
 
 TEST_F(TensorSpecTest, BiasesAppearOnRequest) {
-  ModelConfig config = SmallConfig();
+  ModelConfig config = OddConfig();
   config.attention_bias = config.mlp_bias = true;
   const auto shapes = Shapes(config);
   EXPECT_EQ(shapes.size(), 19u);
@@ -96,7 +85,7 @@ TEST_F(TensorSpecTest, BiasesAppearOnRequest) {
 }
 
 TEST_F(TensorSpecTest, HeadDependsOnTyingAndArchitecture) {
-  ModelConfig config = SmallConfig();
+  ModelConfig config = OddConfig();
   config.tie_word_embeddings = true;
   EXPECT_FALSE(Shapes(config).contains("lm_head.weight"));
   config.architecture = Architecture::kLlamaForSequenceClassification;
@@ -106,23 +95,23 @@ TEST_F(TensorSpecTest, HeadDependsOnTyingAndArchitecture) {
 }
 
 TEST_F(TensorSpecTest, CompleteCheckpointPassesAndExtrasAreListed) {
-  std::vector<TensorSpec> specs = ExpectedTensors(SmallConfig());
-  auto extra = Check(SmallConfig(), specs);
+  std::vector<TensorSpec> specs = ExpectedTensors(OddConfig());
+  auto extra = Check(OddConfig(), specs);
   ASSERT_TRUE(extra.ok()) << extra.status();
   EXPECT_THAT(*extra, IsEmpty());
   specs.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", {1}});
-  extra = Check(SmallConfig(), specs);
+  extra = Check(OddConfig(), specs);
   ASSERT_TRUE(extra.ok()) << extra.status();
   EXPECT_THAT(*extra,
               ElementsAre("model.layers.0.self_attn.rotary_emb.inv_freq"));
 }
 
 TEST_F(TensorSpecTest, MissingTensorIsNamed) {
-  std::vector<TensorSpec> specs = ExpectedTensors(SmallConfig());
+  std::vector<TensorSpec> specs = ExpectedTensors(OddConfig());
   for (size_t i = 0; i < specs.size(); ++i) {
     std::vector<TensorSpec> rest = specs;
     rest.erase(rest.begin() + static_cast<int64_t>(i));
-    const auto extra = Check(SmallConfig(), rest);
+    const auto extra = Check(OddConfig(), rest);
     ASSERT_EQ(extra.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(Message(extra.status()),
                 HasSubstr(specs[i].name + " is missing"));
@@ -130,9 +119,9 @@ TEST_F(TensorSpecTest, MissingTensorIsNamed) {
 }
 
 TEST_F(TensorSpecTest, WrongShapeIsNamedWithBothShapes) {
-  std::vector<TensorSpec> specs = ExpectedTensors(SmallConfig());
+  std::vector<TensorSpec> specs = ExpectedTensors(OddConfig());
   specs[0].shape = {4, 7};
-  const auto extra = Check(SmallConfig(), specs);
+  const auto extra = Check(OddConfig(), specs);
   ASSERT_EQ(extra.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(Message(extra.status()),
               HasSubstr("model.embed_tokens.weight has shape [4, 7]; [7, 4]"));

@@ -5,53 +5,15 @@
 #include <unistd.h>
 
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 
 #include "align/base/files.h"
-#include "proto/event.pb.h"
+#include "tests/support/read_events.h"
 
 namespace align {
 namespace {
 
 using ::testing::EndsWith;
-
-// CRC-32C bit by bit (RFC 3720, appendix B.4), masked as TFRecord does.
-uint32_t MaskedCrc(std::string_view bytes) {
-  uint32_t crc = ~0u;
-  for (const char c : bytes) {
-    crc ^= static_cast<unsigned char>(c);
-    for (int bit = 0; bit < 8; ++bit) {
-      crc = crc & 1 ? crc >> 1 ^ 0x82F63B78u : crc >> 1;
-    }
-  }
-  crc = ~crc;
-  return (crc >> 15 | crc << 17) + 0xA282EAD8u;
-}
-
-template <typename T>
-T Number(std::string_view bytes, size_t offset) {
-  T value{};
-  EXPECT_LE(offset + sizeof value, bytes.size());
-  std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
-}
-
-// Every record, its framing checked.
-std::vector<pb::ScalarEvent> ReadEvents(const std::string& path) {
-  const std::string bytes = *ReadFile(path);
-  std::vector<pb::ScalarEvent> events;
-  for (size_t at = 0; at < bytes.size();) {
-    const auto length = Number<uint64_t>(bytes, at);
-    EXPECT_EQ(Number<uint32_t>(bytes, at + 8),
-              MaskedCrc(std::string_view(bytes).substr(at, 8)));
-    const std::string payload = bytes.substr(at + 12, length);
-    EXPECT_EQ(Number<uint32_t>(bytes, at + 12 + length), MaskedCrc(payload));
-    EXPECT_TRUE(events.emplace_back().ParseFromString(payload));
-    at += length + 16;
-  }
-  return events;
-}
 
 class EventFileTest : public ::testing::Test {
  protected:

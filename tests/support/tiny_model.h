@@ -1,9 +1,11 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/files.h"
 #include "align/models/model.h"
 
 namespace align {
@@ -40,6 +42,42 @@ inline std::unique_ptr<Model> TinyModel(uint64_t seed = 1, bool tied = false,
     for (float& v : (*model)->params().values(i)) v *= 10;
   }
   return *std::move(model);
+}
+
+// One layer in which no two axes that could be mixed up have the same size.
+inline ModelConfig OddConfig() {
+  ModelConfig config;
+  config.vocab_size = 7;
+  config.hidden_size = 4;
+  config.intermediate_size = 5;
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = 3;
+  config.num_key_value_heads = 1;
+  config.head_dim = 2;
+  return config;
+}
+
+// A model directory with the byte tokenizer, random weights and 64 positions.
+inline absl::Status SaveByteModel(const std::string& directory,
+                                  bool reward = false) {
+  ModelConfig config;
+  if (reward) {
+    config.architecture = Architecture::kLlamaForSequenceClassification;
+  }
+  config.vocab_size = 258;
+  config.hidden_size = 16;
+  config.intermediate_size = 24;
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = config.num_key_value_heads = 2;
+  config.head_dim = 8;
+  config.max_position_embeddings = 64;
+  config.bos_token_id = 256;
+  config.eos_token_ids = {257};
+  ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                         CreateModel(config, Rng(1)));
+  ALIGN_RETURN_IF_ERROR(SaveModel(*model, directory, ""));
+  return WriteFileAtomically(directory + "/tokenizer_config.json",
+                             R"({"tokenizer_class": "ByteTokenizer"})");
 }
 
 inline std::vector<int32_t> RandomTokens(int64_t count, Rng rng,

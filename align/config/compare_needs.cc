@@ -1,0 +1,92 @@
+#include "align/config/compare_needs.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "align/base/memory.h"
+#include "align/config/compare_plan.h"
+#include "align/models/model_config.h"
+#include "align/models/tensor_spec.h"
+#include "proto/config.pb.h"
+
+namespace align {
+namespace {
+
+// Copies of a model's weights that training it holds: the weights, their
+// gradients and AdamW's two moments.
+constexpr int64_t kTrained = 4;
+
+struct Sizes {
+  int64_t policy = 0;  // parameters
+  int64_t reward = 0;
+  int64_t judge = 0;  // 0: a lexicon
+};
+
+int64_t ParameterCount(const ModelConfig& config) {
+  int64_t total = 0;
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    int64_t count = 1;
+    for (const int64_t extent : spec.shape) count *= extent;
+    total += count;
+  }
+  return total;
+}
+
+absl::StatusOr<Sizes> ReadSizes(const pb::CompareConfig& config) {
+  Sizes sizes;
+  ALIGN_ASSIGN_OR_RETURN(ModelConfig base,
+                         ReadModelConfig(config.base().path()));
+  sizes.policy = ParameterCount(base);
+  base.architecture = Architecture::kLlamaForSequenceClassification;
+  sizes.reward = ParameterCount(base);
+  if (config.gold().has_reward_model()) {
+    ALIGN_ASSIGN_OR_RETURN(const ModelConfig judge,
+                           ReadModelConfig(config.gold().reward_model()));
+    sizes.judge = ParameterCount(judge);
+  }
+  return sizes;
+}
+
+// Parameters, gradients and moments that a stage holds at its fullest.
+int64_t FloatsHeld(const pb::CompareConfig& config, const std::string& stage,
+                   const Sizes& sizes) {
+  const int64_t policy = sizes.policy, reward = sizes.reward;
+  if (stage == "prompts") return config.prompts().sampled() ? policy : 0;
+  if (stage == "sft") return config.sft().enabled() ? kTrained * policy : 0;
+  if (stage == "pairs") return policy;
+  if (stage == "reward_model") return kTrained * reward;
+  // The reference besides; RSO's sampling before it holds less.
+  if (stage == "dpo" || stage == "rso") return (kTrained + 1) * policy;
+  if (stage == "ppo") return (kTrained + 1) * (policy + reward);
+  // Held-out replies are scored under SFT too.
+  return 2 * policy + (stage == "eval_best_of_n" ? reward : 0);
+}
+
+std::string Megabytes(int64_t floats) {
+  return std::to_string((floats * 4 + 999999) / 1000000) + " MB";
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> DescribeCompareJob(
+    const pb::CompareConfig& config) {
+  ALIGN_ASSIGN_OR_RETURN(const std::vector<CompareStage> stages,
+                         PlanCompare(config));
+  ALIGN_ASSIGN_OR_RETURN(const Sizes sizes, ReadSizes(config));
+  std::string text =
+      "parameters: " + std::to_string(sizes.policy) +
+      "\nmemory for weights, gradients, moments and references, by stage:\n";
+  int64_t largest = 0;
+  for (const CompareStage& stage : stages) {
+    const int64_t floats = FloatsHeld(config, stage.name, sizes) + sizes.judge;
+    largest = std::max(largest, floats);
+    text += "  " + stage.name +
+            std::string(16 - std::min<size_t>(15, stage.name.size()), ' ') +
+            Megabytes(floats) + "\n";
+  }
+  return text + "largest stage: " + Megabytes(largest) +
+         " (available: " + std::to_string(AvailableMemoryBytes() / 1000000) +
+         " MB)\n";
+}
+
+}  // namespace align
