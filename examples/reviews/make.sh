@@ -45,14 +45,15 @@ once() {
 # rows HALF FILTER: rows of one half through a jq filter.
 rows() { zcat "$imdb/imdb_$1.jsonl.gz" | jq -c "${@:2}"; }
 
-# The first review of each label, then the second, ...: a pair a line, once
-# whole and once cut to 240 characters.
+# The first review of each label, then the second, ...: every pair three times,
+# from the start, the first 240 characters, and the last 520, so that the judge
+# learns from more of each review than its first 128 tokens, and at any length.
 pairs() {
   paste <(rows "$1" 'select(.label == 1).text') \
     <(rows "$1" 'select(.label == 0).text') |
     jq -cR 'split("\t") | map(fromjson)
-      | {prompt: "", chosen: .[0], rejected: .[1]},
-        {prompt: "", chosen: .[0][:240], rejected: .[1][:240]}' >"$partial"
+      | ., map(.[:240]), map(.[-520:])
+      | {prompt: "", chosen: .[0], rejected: .[1]}' >"$partial"
 }
 
 labels() {
