@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "align/base/files.h"
+#include "align/config/settings.h"
 #include "align/data/loader.h"
 #include "align/data/records.h"
 #include "align/data/show_batch.h"
@@ -46,9 +47,7 @@ absl::StatusOr<samplers::SamplingOptions> SamplingFlags(
   ALIGN_ASSIGN_OR_RETURN(options.top_k,
                          arguments.GetInteger("top-k", 0, 0, 1 << 20));
   ALIGN_ASSIGN_OR_RETURN(options.top_p, Number(arguments, "top-p", 1));
-  for (const auto& id : {tokenizer.eos_id(), tokenizer.bos_id()}) {
-    if (id) options.stop_ids.push_back(*id);
-  }
+  options.stop_ids = StopIds(tokenizer);
   return options;
 }
 

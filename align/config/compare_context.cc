@@ -11,25 +11,6 @@
 #include "align/train/schedule.h"
 
 namespace align {
-namespace {
-
-// The lexicon's view of the text of each reply.
-train::RewardFunction LexiconJudge(LexiconReward lexicon,
-                                   const Tokenizer& tokenizer) {
-  return [lexicon = std::move(lexicon), &tokenizer](
-             std::span<const std::vector<int32_t>>,
-             std::span<const std::vector<int32_t>> replies)
-             -> absl::StatusOr<std::vector<double>> {
-    std::vector<double> scores;
-    for (const std::vector<int32_t>& reply : replies) {
-      scores.push_back(lexicon.Score(tokenizer.DecodeContinuation(reply)));
-    }
-    return scores;
-  };
-}
-
-}  // namespace
-
 std::vector<int32_t> Ids(
     const google::protobuf::RepeatedField<int32_t>& tokens) {
   return {tokens.begin(), tokens.end()};
@@ -50,17 +31,12 @@ absl::StatusOr<std::unique_ptr<CompareContext>> CompareContext::Create(
   ALIGN_ASSIGN_OR_RETURN(context->tokenizer_,
                          LoadTokenizer(TokenizerDirectory(config)));
   ALIGN_ASSIGN_OR_RETURN(context->sampling_, ReadSampling(config.sampling()));
-  if (context->tokenizer_->eos_id()) {
-    context->sampling_.stop_ids.push_back(*context->tokenizer_->eos_id());
-  }
-  // A model that was trained on a stream of texts starts the next one instead.
-  if (context->tokenizer_->bos_id()) {
-    context->sampling_.stop_ids.push_back(*context->tokenizer_->bos_id());
-  }
+  context->sampling_.stop_ids = StopIds(*context->tokenizer_);
   if (config.gold().has_lexicon()) {
     ALIGN_ASSIGN_OR_RETURN(LexiconReward lexicon,
                            LexiconReward::Load(config.gold().lexicon()));
-    context->judge_ = LexiconJudge(std::move(lexicon), *context->tokenizer_);
+    context->judge_ =
+        LexiconRewardFunction(std::move(lexicon), *context->tokenizer_);
   } else {
     ALIGN_ASSIGN_OR_RETURN(context->gold_model_,
                            LoadModel(config.gold().reward_model()));

@@ -1,21 +1,126 @@
 #include "align/config/settings.h"
 
+#include <algorithm>
 #include <string>
+#include <type_traits>
+#include <utility>
 
+#include "losses/registry.h"
 #include "proto/config.pb.h"
 
 namespace align {
 namespace {
 
-// Overwrites `field` when the message has the value.
+// Overwrites `field` when the message has the value; in a template, where the
+// message may be mutable, a value that it lacks becomes the field's.
 #define ALIGN_READ(message, name, field) \
   if ((message).has_##name()) (field) = (message).name()
+#define ALIGN_READ_OR_FILL(message, name, field)                          \
+  if ((message).has_##name()) {                                           \
+    (field) = (message).name();                                           \
+  } else if constexpr (!std::is_const_v<                                  \
+                           std::remove_reference_t<decltype(message)>>) { \
+    (message).set_##name(field);                                          \
+  }
 
 absl::Status CheckRange(const char* key, double value, bool ok,
                         const char* expected) {
   if (ok) return absl::OkStatus();
   return InvalidArgument(std::string(key) + ": " + std::to_string(value) +
                          "; expected " + expected);
+}
+
+// Whether `value` is one of `names`.
+absl::Status CheckName(const std::string& key, const std::string& value,
+                       const std::vector<std::string>& names) {
+  if (std::ranges::count(names, value) > 0) return absl::OkStatus();
+  return InvalidArgument(losses::UnknownName(key + ":", value, names));
+}
+
+template <class Config>
+samplers::SamplingOptions Sampling(Config& config) {
+  samplers::SamplingOptions options;
+  ALIGN_READ_OR_FILL(config, max_new_tokens, options.max_new_tokens);
+  ALIGN_READ_OR_FILL(config, temperature, options.temperature);
+  ALIGN_READ_OR_FILL(config, top_k, options.top_k);
+  ALIGN_READ_OR_FILL(config, top_p, options.top_p);
+  ALIGN_READ_OR_FILL(config, max_rows, options.max_rows);
+  return options;
+}
+
+constexpr const char* kSeparate = "separate";
+constexpr const char* kShared = "shared";
+constexpr const char* kZero = "zero";
+constexpr const char* kNormal = "normal";
+
+template <class Config>
+PpoSettings Ppo(Config& config) {
+  PpoSettings settings;
+  train::PpoRolloutOptions& rollout = settings.rollout;
+  ALIGN_READ_OR_FILL(config, prompts_per_rollout, rollout.prompts);
+  ALIGN_READ_OR_FILL(config, epochs, rollout.epochs);
+  ALIGN_READ_OR_FILL(config, minibatches, rollout.minibatches);
+  ALIGN_READ_OR_FILL(config, kl_coef, rollout.kl_coef);
+  ALIGN_READ_OR_FILL(config, target_kl, rollout.kl_target);
+  ALIGN_READ_OR_FILL(config, kl_horizon, rollout.kl_horizon);
+  ALIGN_READ_OR_FILL(config, gamma, rollout.targets.gae.gamma);
+  ALIGN_READ_OR_FILL(config, lambda, rollout.targets.gae.lambda);
+  ALIGN_READ_OR_FILL(config, whiten_rewards, rollout.targets.whiten_rewards);
+  ALIGN_READ(config, missing_eos_penalty, rollout.missing_eos_penalty);
+  train::PpoObjectiveOptions& objective = settings.objective;
+  ALIGN_READ_OR_FILL(config, value_weight, objective.value_weight);
+  ALIGN_READ_OR_FILL(config, value_clip, objective.value.clip);
+  ALIGN_READ_OR_FILL(config, clip, objective.policy.clip_low);
+  objective.policy.clip_high = objective.policy.clip_low;
+  std::string critic = kSeparate, value_head = kZero;
+  ALIGN_READ_OR_FILL(config, critic, critic);
+  settings.shared_critic = critic == kShared;
+  if (settings.shared_critic) {
+    ALIGN_READ_OR_FILL(config, value_head, value_head);
+    settings.zero_value_head = value_head == kZero;
+  }
+  return settings;
+}
+
+absl::Status CheckPpo(const PpoSettings& settings) {
+  const train::PpoRolloutOptions& rollout = settings.rollout;
+  const train::PpoObjectiveOptions& objective = settings.objective;
+  const auto at_least = [](const char* key, double value, double least,
+                           const char* expected) {
+    return CheckRange(key, value, value >= least, expected);
+  };
+  for (const auto& [key, count] :
+       {std::pair("ppo.prompts_per_rollout", rollout.prompts),
+        std::pair("ppo.epochs", rollout.epochs),
+        std::pair("ppo.minibatches", rollout.minibatches)}) {
+    ALIGN_RETURN_IF_ERROR(
+        at_least(key, static_cast<double>(count), 1, "at least 1"));
+  }
+  ALIGN_RETURN_IF_ERROR(CheckRange(
+      "ppo.minibatches", static_cast<double>(rollout.minibatches),
+      rollout.minibatches <= rollout.prompts,
+      "at most ppo.prompts_per_rollout, the completions that are cut up"));
+  for (const auto& [key, value] :
+       {std::pair("ppo.kl_coef", rollout.kl_coef),
+        std::pair("ppo.target_kl", rollout.kl_target),
+        std::pair("ppo.value_weight", objective.value_weight),
+        std::pair("ppo.missing_eos_penalty",
+                  rollout.missing_eos_penalty.value_or(0))}) {
+    ALIGN_RETURN_IF_ERROR(at_least(key, value, 0, "0 or more"));
+  }
+  for (const auto& [key, value] :
+       {std::pair("ppo.kl_horizon", rollout.kl_horizon),
+        std::pair("ppo.clip", objective.policy.clip_low),
+        std::pair("ppo.value_clip", objective.value.clip)}) {
+    ALIGN_RETURN_IF_ERROR(CheckRange(key, value, value > 0, "more than 0"));
+  }
+  for (const auto& [key, value] :
+       {std::pair("ppo.gamma", rollout.targets.gae.gamma),
+        std::pair("ppo.lambda", rollout.targets.gae.lambda)}) {
+    ALIGN_RETURN_IF_ERROR(
+        CheckRange(key, value, value >= 0 && value <= 1, "a number in [0, 1]"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -58,12 +163,7 @@ absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
 
 absl::StatusOr<samplers::SamplingOptions> ReadSampling(
     const pb::SamplingConfig& config) {
-  samplers::SamplingOptions options;
-  ALIGN_READ(config, max_new_tokens, options.max_new_tokens);
-  ALIGN_READ(config, temperature, options.temperature);
-  ALIGN_READ(config, top_k, options.top_k);
-  ALIGN_READ(config, top_p, options.top_p);
-  ALIGN_READ(config, max_rows, options.max_rows);
+  const samplers::SamplingOptions options = Sampling(config);
   ALIGN_RETURN_IF_ERROR(CheckRange("sampling.max_new_tokens",
                                    static_cast<double>(options.max_new_tokens),
                                    options.max_new_tokens >= 1, "at least 1"));
@@ -72,6 +172,43 @@ absl::StatusOr<samplers::SamplingOptions> ReadSampling(
   return options;
 }
 
+std::vector<int32_t> StopIds(const Tokenizer& tokenizer) {
+  std::vector<int32_t> ids;
+  for (const auto& id : {tokenizer.eos_id(), tokenizer.bos_id()}) {
+    if (id) ids.push_back(*id);
+  }
+  return ids;
+}
+
+absl::StatusOr<PpoSettings> ReadPpo(const pb::PpoConfig& config,
+                                    double temperature) {
+  ALIGN_RETURN_IF_ERROR(CheckRange("sampling.temperature", temperature,
+                                   temperature > 0,
+                                   "more than 0, as PPO's ratios need it"));
+  if (config.has_critic()) {
+    ALIGN_RETURN_IF_ERROR(
+        CheckName("ppo.critic", config.critic(), {kSeparate, kShared}));
+  }
+  PpoSettings settings = Ppo(config);
+  if (config.has_value_head()) {
+    ALIGN_RETURN_IF_ERROR(
+        CheckName("ppo.value_head", config.value_head(), {kZero, kNormal}));
+    if (!settings.shared_critic) {
+      return InvalidArgument(
+          "ppo.value_head: only a critic that is 'shared' has one; a separate "
+          "critic starts from a model");
+    }
+  }
+  ALIGN_RETURN_IF_ERROR(CheckPpo(settings));
+  settings.objective.temperature = temperature;
+  return settings;
+}
+
+void FillDefaults(pb::SamplingConfig& config) { Sampling(config); }
+
+void FillDefaults(pb::PpoConfig& config) { Ppo(config); }
+
+#undef ALIGN_READ_OR_FILL
 #undef ALIGN_READ
 
 }  // namespace align

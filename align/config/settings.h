@@ -1,13 +1,20 @@
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "align/base/status.h"
+#include "align/text/tokenizer.h"
 #include "align/train/optimizer.h"
+#include "align/train/ppo_objective.h"
+#include "align/train/ppo_rollout.h"
 #include "align/train/run_loop.h"
 #include "align/train/schedule.h"
 #include "samplers/generate.h"
 
 namespace align::pb {
 class OptimizerConfig;
+class PpoConfig;
 class SamplingConfig;
 }  // namespace align::pb
 
@@ -28,5 +35,26 @@ absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
 // The same for sampling. Stop ids are the caller's.
 absl::StatusOr<samplers::SamplingOptions> ReadSampling(
     const pb::SamplingConfig& config);
+
+// What ends a reply: EOS, and BOS, because a model that was trained on a stream
+// of texts starts the next one instead.
+std::vector<int32_t> StopIds(const Tokenizer& tokenizer);
+
+// How PPO samples, learns and where its values come from.
+struct PpoSettings {
+  train::PpoRolloutOptions rollout;
+  train::PpoObjectiveOptions objective;
+  bool shared_critic = false;   // a value head on the policy's trunk
+  bool zero_value_head = true;  // else drawn: see ValueHead
+};
+
+// The same for PPO, whose objective scores at the sampling `temperature`: more
+// than 0.
+absl::StatusOr<PpoSettings> ReadPpo(const pb::PpoConfig& config,
+                                    double temperature);
+
+// Writes the defaults of what is unset into the config.
+void FillDefaults(pb::SamplingConfig& config);
+void FillDefaults(pb::PpoConfig& config);
 
 }  // namespace align

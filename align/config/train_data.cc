@@ -77,4 +77,13 @@ absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
       });
 }
 
+absl::StatusOr<std::vector<PromptExample>> ReadPromptExamples(
+    const pb::DataConfig& data, const Tokenizer& tokenizer) {
+  const TokenizeOptions options = OptionsOf(data);
+  return ReadExamples<PromptExample>(
+      data, [&](const std::vector<pb::Record>& records) {
+        return TokenizePrompts(records, tokenizer, options);
+      });
+}
+
 }  // namespace align

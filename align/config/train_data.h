@@ -18,5 +18,8 @@ absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer);
 absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer);
+// Of these, max_prompt_length alone counts.
+absl::StatusOr<std::vector<PromptExample>> ReadPromptExamples(
+    const pb::DataConfig& data, const Tokenizer& tokenizer);
 
 }  // namespace align

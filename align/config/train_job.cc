@@ -7,11 +7,12 @@
 
 #include "align/base/files.h"
 #include "align/base/log.h"
-#include "align/base/memory.h"
 #include "align/config/parse.h"
 #include "align/config/run_events.h"
 #include "align/config/settings.h"
 #include "align/config/train_data.h"
+#include "align/config/train_ppo.h"
+#include "align/config/train_run.h"
 #include "align/data/loader.h"
 #include "align/models/model.h"
 #include "align/text/tokenizer.h"
@@ -30,11 +31,6 @@ namespace {
 // The default of an unset key; defaults stand here and nowhere else.
 #define ALIGN_DEFAULT(message, name, value) \
   if (!(message)->has_##name()) (message)->set_##name(value)
-
-std::string TokenizerOf(const pb::TrainConfig& config) {
-  return config.model().has_tokenizer() ? config.model().tokenizer()
-                                        : config.model().path();
-}
 
 absl::StatusOr<std::unique_ptr<Model>> MakeModel(const pb::TrainConfig& config,
                                                  const Tokenizer& tokenizer) {
@@ -68,18 +64,11 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(const pb::TrainConfig& config,
   return CreateModel(shape, rng);
 }
 
-// A loader of any kind behind what the loop and checkpoints need.
-struct Feed {
-  train::MicroSteps micro_steps;
-  std::function<LoaderPosition()> position;
-  std::function<absl::Status(const LoaderPosition&)> seek;
-  std::function<double()> epoch;
-};
-
+// Puts a loader of any kind behind what the loop and checkpoints need.
 template <class Example, class Batch>
-absl::StatusOr<Feed> MakeFeed(std::vector<Example> examples,
-                              const pb::TrainConfig& config,
-                              train::Objective<Batch> objective) {
+absl::Status SetFeed(std::vector<Example> examples,
+                     const pb::TrainConfig& config,
+                     train::Objective<Batch> objective, TrainRun& run) {
   const double count = static_cast<double>(examples.size());
   ALIGN_ASSIGN_OR_RETURN(
       auto made, (Loader<Example, Batch>::Create(
@@ -88,51 +77,48 @@ absl::StatusOr<Feed> MakeFeed(std::vector<Example> examples,
                       .epochs = config.data().epochs(),
                       .seed = static_cast<uint64_t>(config.loop().seed())})));
   const auto loader = std::make_shared<Loader<Example, Batch>>(std::move(made));
-  Feed feed;
-  feed.micro_steps = train::Bind<Batch>(
+  run.micro_steps = train::Bind<Batch>(
       [loader]() -> absl::StatusOr<std::optional<Batch>> {
         return loader->Next();
       },
       std::move(objective));
-  feed.position = [loader] { return loader->position(); };
-  feed.seek = [loader](const LoaderPosition& p) { return loader->Seek(p); };
-  feed.epoch = [loader, count] {
+  run.save = [loader](train::CheckpointState& state) {
+    state.positions = {{"epoch", loader->position().epoch},
+                       {"index", loader->position().index}};
+  };
+  run.restore = [loader](const train::CheckpointState& state) {
+    return loader->Seek({.epoch = state.positions.at("epoch"),
+                         .index = state.positions.at("index")});
+  };
+  run.epoch = [loader, count] {
     return static_cast<double>(loader->position().epoch) +
            static_cast<double>(loader->position().index) / count;
   };
-  return feed;
+  return absl::OkStatus();
 }
 
-// Everything a run owns besides the policy.
-struct Run {
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<Model> reference;
-  Feed feed;
-};
-
 absl::Status MakePreferenceFeed(const pb::TrainConfig& config,
-                                std::vector<PairExample> pairs, Run& run) {
+                                std::vector<PairExample> pairs, TrainRun& run) {
   std::vector<std::pair<std::string, std::string>> options;
   for (const pb::LossOption& option : config.loss().options()) {
     options.emplace_back(option.name(), option.value());
   }
   ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
                          train::MakePairLoss(config.loss().name(), options));
+  std::shared_ptr<Model> reference;
   if (config.reference().has_path()) {
-    ALIGN_ASSIGN_OR_RETURN(run.reference, LoadModel(config.reference().path()));
+    ALIGN_ASSIGN_OR_RETURN(reference, LoadModel(config.reference().path()));
   } else {
-    run.reference = CloneModel(*run.model);
+    reference = CloneModel(*run.model);
   }
-  ALIGN_ASSIGN_OR_RETURN(
-      run.feed,
-      (MakeFeed<PairExample, PreferenceBatch>(
-          std::move(pairs), config,
-          train::PreferenceObjective(
-              *run.model,
-              train::CachedReference(train::FrozenReference(*run.reference)),
-              loss.loss))));
-  return absl::OkStatus();
+  const train::ReferenceLogProbs frozen =
+      [reference, score = train::FrozenReference(*reference)](
+          const PackedBatch& batch) { return score(batch); };
+  return SetFeed<PairExample, PreferenceBatch>(
+      std::move(pairs), config,
+      train::PreferenceObjective(*run.model, train::CachedReference(frozen),
+                                 loss.loss),
+      run);
 }
 
 // Bradley-Terry with the options of `config.loss`.
@@ -149,17 +135,22 @@ absl::StatusOr<train::RewardLoss> RewardLossOf(const pb::TrainConfig& config) {
   return train::BradleyTerry(options);
 }
 
-absl::StatusOr<Run> PrepareRun(const pb::TrainConfig& config) {
-  Run run;
+absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
+                                    const std::function<bool()>& stop) {
+  TrainRun run;
   ALIGN_ASSIGN_OR_RETURN(run.tokenizer, LoadTokenizer(TokenizerOf(config)));
   ALIGN_ASSIGN_OR_RETURN(run.model, MakeModel(config, *run.tokenizer));
+  if (config.method() == "ppo") {
+    ALIGN_RETURN_IF_ERROR(PreparePpo(config, stop, run));
+    return run;
+  }
   run.model->params().EnableGradients();
+  run.stores = {{.name = "policy", .store = &run.model->params()}};
   if (config.method() == "sft") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<SftExample> examples,
                            ReadSftExamples(config.data(), *run.tokenizer));
-    ALIGN_ASSIGN_OR_RETURN(run.feed, (MakeFeed<SftExample, SftBatch>(
-                                         std::move(examples), config,
-                                         train::SftObjective(*run.model))));
+    ALIGN_RETURN_IF_ERROR((SetFeed<SftExample, SftBatch>(
+        std::move(examples), config, train::SftObjective(*run.model), run)));
     return run;
   }
   ALIGN_ASSIGN_OR_RETURN(std::vector<PairExample> pairs,
@@ -169,87 +160,132 @@ absl::StatusOr<Run> PrepareRun(const pb::TrainConfig& config) {
     return run;
   }
   ALIGN_ASSIGN_OR_RETURN(train::RewardLoss loss, RewardLossOf(config));
-  ALIGN_ASSIGN_OR_RETURN(
-      run.feed, (MakeFeed<PairExample, PreferenceBatch>(
-                    std::move(pairs), config,
-                    train::RewardObjective(*run.model, std::move(loss)))));
+  ALIGN_RETURN_IF_ERROR((SetFeed<PairExample, PreferenceBatch>(
+      std::move(pairs), config,
+      train::RewardObjective(*run.model, std::move(loss)), run)));
   return run;
 }
 
-train::CheckpointState StateOf(const Run& run, int64_t step,
-                               const std::string& config_hash) {
-  const LoaderPosition position = run.feed.position();
-  return {.step = step,
-          .config_hash = config_hash,
-          .positions = {{"epoch", position.epoch}, {"index", position.index}},
-          .streams = {},
-          .values = {}};
-}
-
 absl::StatusOr<int64_t> Resume(train::Checkpoints& checkpoints,
-                               const std::string& config_hash, Run& run) {
+                               const std::string& config_hash, TrainRun& run) {
   ALIGN_ASSIGN_OR_RETURN(const std::optional<train::CheckpointState> state,
                          checkpoints.RestoreLatest(config_hash));
   if (!state) return 0;
   LogInfo("continuing after step " + std::to_string(state->step));
-  ALIGN_RETURN_IF_ERROR(run.feed.seek({.epoch = state->positions.at("epoch"),
-                                       .index = state->positions.at("index")}));
+  ALIGN_RETURN_IF_ERROR(run.restore(*state));
   return state->step;
 }
 
+// Writes checkpoints after the steps that have one.
+class CheckpointWriter {
+ public:
+  // `config`, `run` and `checkpoints` must outlive it.
+  CheckpointWriter(const pb::TrainConfig& config, const TrainRun& run,
+                   std::string config_hash, int64_t first,
+                   train::Checkpoints& checkpoints)
+      : config_(config),
+        run_(run),
+        config_hash_(std::move(config_hash)),
+        checkpoints_(checkpoints),
+        done_(first),
+        saved_(first) {}
+
+  // Takes note of a step; saves when one is due, at the first step from which
+  // the run can be continued. With `stopping` that is now.
+  absl::StatusOr<train::ObserverResult> After(int64_t step, bool stopping) {
+    done_ = step;
+    const int64_t every = config_.loop().checkpoint_every();
+    due_ = due_ || stopping || step == config_.loop().steps() ||
+           (every > 0 && step % every == 0);
+    const bool resumable = !run_.resumable || run_.resumable();
+    if (due_ && resumable) ALIGN_RETURN_IF_ERROR(Save());
+    return train::ObserverResult{.stop = stopping && resumable};
+  }
+
+  // Saves what the steps so far led to, if the run can be continued there.
+  absl::Status Save() {
+    if (done_ == saved_ || (run_.resumable && !run_.resumable())) {
+      return absl::OkStatus();
+    }
+    train::CheckpointState state;
+    state.step = done_;
+    state.config_hash = config_hash_;
+    run_.save(state);
+    ALIGN_RETURN_IF_ERROR(checkpoints_.Save(state));
+    saved_ = done_;
+    due_ = false;
+    return absl::OkStatus();
+  }
+
+  int64_t saved() const { return saved_; }
+
+ private:
+  const pb::TrainConfig& config_;
+  const TrainRun& run_;
+  std::string config_hash_;
+  train::Checkpoints& checkpoints_;
+  int64_t done_, saved_;  // steps
+  bool due_ = false;
+};
+
 absl::Status Train(const pb::TrainConfig& config, const std::string& out,
-                   const std::function<bool()>& stop, Run& run) {
+                   const std::function<bool()>& stop, TrainRun& run) {
   ALIGN_ASSIGN_OR_RETURN(
       const StepSettings settings,
       ReadOptimizer(config.optimizer(), config.loop().steps()));
   ALIGN_ASSIGN_OR_RETURN(train::LearningRateFactor factor,
                          train::MakeSchedule(settings.schedule));
-  ParamStore& store = run.model->params();
-  train::Optimizer optimizer(settings.optimizer, std::move(factor), {&store});
-  train::Checkpoints checkpoints(
-      out + "/checkpoints", config.loop().keep_checkpoints(),
-      {{.name = "policy", .store = &store}}, optimizer);
+  std::vector<ParamStore*> stores;
+  for (const train::NamedStore& named : run.stores) {
+    stores.push_back(named.store);
+  }
+  train::Optimizer optimizer(settings.optimizer, std::move(factor), stores);
+  train::Checkpoints checkpoints(out + "/checkpoints",
+                                 config.loop().keep_checkpoints(), run.stores,
+                                 optimizer);
   const std::string hash = ContentHash(ConfigText(config));
   ALIGN_ASSIGN_OR_RETURN(const int64_t first, Resume(checkpoints, hash, run));
+  CheckpointWriter writer(config, run, hash, first, checkpoints);
   ALIGN_ASSIGN_OR_RETURN(
       train::Observer metrics,
       train::MetricsFileObserver(out + "/metrics.jsonl", first,
-                                 {.epoch = run.feed.epoch}));
+                                 {.epoch = run.epoch}));
   ALIGN_ASSIGN_OR_RETURN(train::Observer events, RunEvents(out));
-  const int64_t every = config.loop().checkpoint_every();
-  const auto save = [&](const train::StepReport& report)
+  const auto check = [&](const train::StepReport& report)
       -> absl::StatusOr<train::ObserverResult> {
-    const bool stopping = stop && stop();
-    const bool last = report.step == config.loop().steps();
-    if (stopping || last || (every > 0 && report.step % every == 0)) {
-      ALIGN_RETURN_IF_ERROR(checkpoints.Save(StateOf(run, report.step, hash)));
+    if (run.check_first_step && report.step == first + 1) {
+      ALIGN_RETURN_IF_ERROR(run.check_first_step(report));
     }
-    return train::ObserverResult{.stop = stopping};
+    return train::ObserverResult();
   };
-  ALIGN_ASSIGN_OR_RETURN(
-      const train::RunResult result,
-      train::RunLoop(
-          {.max_steps = config.loop().steps(),
-           .accumulation = config.loop().accumulation(),
-           .max_grad_norm = settings.max_grad_norm},
-          run.feed.micro_steps, {&store}, optimizer,
-          {std::move(metrics), std::move(events),
-           train::ProgressObserver(
-               {.title = config.method(), .max_steps = config.loop().steps()},
-               [](const std::string& line) { LogInfo(line); }),
-           save},
-          first));
-  if (result.stopped) {
-    return Cancelled("stopped after step " + std::to_string(result.steps) +
+  const auto save = [&](const train::StepReport& report) {
+    return writer.After(report.step, stop && stop());
+  };
+  const absl::StatusOr<train::RunResult> result = train::RunLoop(
+      {.max_steps = config.loop().steps(),
+       .accumulation = config.loop().accumulation(),
+       .max_grad_norm = settings.max_grad_norm},
+      run.micro_steps, stores, optimizer,
+      {check, std::move(metrics), std::move(events),
+       train::ProgressObserver(
+           {.title = config.method(), .max_steps = config.loop().steps()},
+           [](const std::string& line) { LogInfo(line); }),
+       save},
+      first);
+  const bool cancelled = absl::IsCancelled(result.status());
+  if (cancelled) ALIGN_RETURN_IF_ERROR(writer.Save());  // while sampling
+  if (cancelled || (result.ok() && result->stopped)) {
+    return Cancelled("stopped after step " + std::to_string(writer.saved()) +
                      "; run the same command again to continue");
   }
-  return absl::OkStatus();
+  return result.status();
 }
 
 }  // namespace
 
 absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
-  const std::vector<std::string> methods = {"sft", "reward", "preference"};
+  const std::vector<std::string> methods = {"sft", "reward", "preference",
+                                            "ppo"};
   if (std::ranges::count(methods, config.method()) == 0) {
     return InvalidArgument(
         losses::UnknownName("method:", config.method(), methods));
@@ -268,12 +304,6 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   if (config.loop().steps() < 1) {
     return InvalidArgument("loop.steps: expected at least 1");
   }
-  pb::DataConfig* data = config.mutable_data();
-  ALIGN_DEFAULT(data, batch_size, 8);
-  ALIGN_DEFAULT(data, max_length, 1024);
-  ALIGN_DEFAULT(data, block_length, 256);
-  ALIGN_DEFAULT(data, epochs, 0);
-  ALIGN_DEFAULT(data, append_eos, true);
   pb::LoopConfig* loop = config.mutable_loop();
   ALIGN_DEFAULT(loop, accumulation, 1);
   ALIGN_DEFAULT(loop, seed, 0);
@@ -283,6 +313,15 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   if (config.weight_format() != "f32" && config.weight_format() != "bf16") {
     return InvalidArgument("weight_format: '" + config.weight_format() +
                            "'; expected f32 or bf16");
+  }
+  ALIGN_RETURN_IF_ERROR(ResolvePpoConfig(config));
+  if (config.method() != "ppo") {
+    pb::DataConfig* data = config.mutable_data();
+    ALIGN_DEFAULT(data, batch_size, 8);
+    ALIGN_DEFAULT(data, max_length, 1024);
+    ALIGN_DEFAULT(data, block_length, 256);
+    ALIGN_DEFAULT(data, epochs, 0);
+    ALIGN_DEFAULT(data, append_eos, true);
   }
   if (config.method() == "preference") {
     ALIGN_DEFAULT(config.mutable_loss(), name, "sigmoid");
@@ -295,15 +334,18 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
                          LoadTokenizer(TokenizerOf(config)));
   ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                          MakeModel(config, *tokenizer));
-  const double parameters =
-      static_cast<double>(model->params().parameter_count());
-  const double copies = config.method() == "preference" ? 5 : 4;
-  return "parameters: " + std::to_string(model->params().parameter_count()) +
-         "\nmemory for weights, gradients and moments" +
-         (copies > 4 ? ", and the reference" : "") + ": " +
-         std::to_string(static_cast<int64_t>(parameters * copies * 4 / 1e6)) +
-         " MB (available: " + std::to_string(AvailableMemoryBytes() / 1000000) +
-         " MB)\n";
+  std::vector<HeldModel> held = {
+      {.role = config.method() == "reward" ? "reward model" : "policy",
+       .parameters = model->params().parameter_count(),
+       .copies = 4}};
+  if (config.method() == "preference") {
+    held.push_back({.role = "reference", .parameters = held[0].parameters});
+  } else if (config.method() == "ppo") {
+    ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
+                           PpoModelsBeside(config, *model));
+    held.insert(held.end(), beside.begin(), beside.end());
+  }
+  return DescribeMemory(held);
 }
 
 absl::Status RunTrainJob(pb::TrainConfig config, const std::string& out,
@@ -312,11 +354,11 @@ absl::Status RunTrainJob(pb::TrainConfig config, const std::string& out,
   ALIGN_RETURN_IF_ERROR(MakeDirectories(out));
   ALIGN_RETURN_IF_ERROR(
       WriteFileAtomically(out + "/config.textproto", ConfigText(config)));
-  ALIGN_ASSIGN_OR_RETURN(Run run, PrepareRun(config));
+  ALIGN_ASSIGN_OR_RETURN(TrainRun run, PrepareRun(config, stop));
   ALIGN_RETURN_IF_ERROR(Train(config, out, stop, run));
-  return SaveModel(*run.model, out + "/model", TokenizerOf(config),
-                   config.weight_format() == "bf16" ? WeightFormat::kBf16
-                                                    : WeightFormat::kF32);
+  ALIGN_RETURN_IF_ERROR(SaveModel(*run.model, out + "/model",
+                                  TokenizerOf(config), WeightFormatOf(config)));
+  return run.save_beside ? run.save_beside(out) : absl::OkStatus();
 }
 
 #undef ALIGN_DEFAULT

@@ -3,7 +3,10 @@
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <span>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "align/base/files.h"
 
@@ -74,6 +77,20 @@ double LexiconReward::Score(std::string_view text) const {
     word.clear();
   }
   return sum / std::sqrt(sum * sum + 15);
+}
+
+train::RewardFunction LexiconRewardFunction(LexiconReward lexicon,
+                                            const Tokenizer& tokenizer) {
+  return [lexicon = std::move(lexicon), &tokenizer](
+             std::span<const std::vector<int32_t>>,
+             std::span<const std::vector<int32_t>> replies)
+             -> absl::StatusOr<std::vector<double>> {
+    std::vector<double> scores;
+    for (const std::vector<int32_t>& reply : replies) {
+      scores.push_back(lexicon.Score(tokenizer.DecodeContinuation(reply)));
+    }
+    return scores;
+  };
 }
 
 }  // namespace align

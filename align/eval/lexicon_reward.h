@@ -7,6 +7,8 @@
 #include <string_view>
 
 #include "align/base/status.h"
+#include "align/text/tokenizer.h"
+#include "align/train/reward_function.h"
 
 namespace align {
 
@@ -34,5 +36,10 @@ class LexiconReward {
   LexiconReward() = default;
   std::map<std::string, double, std::less<>> valences_;
 };
+
+// Scores the text of each reply, whatever its prompt. `tokenizer` must outlive
+// the function.
+train::RewardFunction LexiconRewardFunction(LexiconReward lexicon,
+                                            const Tokenizer& tokenizer);
 
 }  // namespace align

@@ -22,17 +22,19 @@ struct Block {
   bool decay = false;
 };
 
-std::vector<Block> CutIntoBlocks(const std::vector<ParamStore*>& stores) {
+std::vector<Block> CutIntoBlocks(const std::vector<ParamStore*>& stores,
+                                 bool decay_vectors = false) {
   std::vector<Block> blocks;
   for (size_t s = 0; s < stores.size(); ++s) {
     const std::vector<ParamSpec>& specs = stores[s]->specs();
     for (size_t p = 0; p < specs.size(); ++p) {
       const int64_t size = ElementCount(specs[p].shape);
       for (int64_t begin = 0; begin < size; begin += kBlock) {
-        blocks.push_back({.store = s,
-                          .begin = stores[s]->offset(p) + begin,
-                          .count = std::min(kBlock, size - begin),
-                          .decay = specs[p].shape.size() >= 2});
+        blocks.push_back(
+            {.store = s,
+             .begin = stores[s]->offset(p) + begin,
+             .count = std::min(kBlock, size - begin),
+             .decay = decay_vectors || specs[p].shape.size() >= 2});
       }
     }
   }
@@ -62,7 +64,8 @@ void Optimizer::Step(double grad_scale) {
   const double rate = learning_rate();
   ++steps_;
   const auto c = MakeAdamWScalars<float>(options_, rate, steps_, grad_scale);
-  const std::vector<Block> blocks = CutIntoBlocks(stores_);
+  const std::vector<Block> blocks =
+      CutIntoBlocks(stores_, options_.decay_vectors);
   ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t index) {
     const Block& block = blocks[index];
     ParamStore& store = *stores_[block.store];

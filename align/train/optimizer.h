@@ -16,6 +16,8 @@ struct AdamWOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0;  // decoupled; matrices and tables only, not norms
+  bool decay_vectors =
+      false;  // norms and biases too, as torch.optim.AdamW does
 };
 
 // The factor on the learning rate at optimizer step `step`, counted from 0, as

@@ -1,8 +1,12 @@
 #include "align/train/ppo_objective.h"
 
+#include <cmath>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "align/dnnl/matmul.h"
 #include "align/ops/ops.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
@@ -10,7 +14,13 @@
 namespace align::train {
 namespace {
 
-absl::Status Check(const Model& policy, const Model& critic,
+// Where values come from: `trunk` with its own head, or with `head`.
+struct Critic {
+  const Model* trunk = nullptr;
+  const ValueHead* head = nullptr;
+};
+
+absl::Status Check(const Model& policy, const Critic& critic,
                    const PpoBatch& batch) {
   const PackedBatch& packed = batch.packed;
   for (const std::vector<double>* values :
@@ -24,7 +34,7 @@ absl::Status Check(const Model& policy, const Model& critic,
     }
   }
   ALIGN_RETURN_IF_ERROR(policy.CheckTokens(packed.tokens, packed.segments));
-  return critic.CheckTokens(packed.tokens, packed.segments);
+  return critic.trunk->CheckTokens(packed.tokens, packed.segments);
 }
 
 Eigen::Map<const Eigen::ArrayXd> View(const std::vector<double>& values) {
@@ -53,16 +63,26 @@ MetricSums Metrics(const Eigen::ArrayXd& log_ratios,
           {"val/ratio", {policy.ratio.sum(), n}}};
 }
 
-absl::StatusOr<MicroStep> Step(const Model& policy, const Model& critic,
+// The rows of `hidden` that are scored.
+Tensor StateRows(const Tensor& hidden, const PackedBatch& packed) {
+  std::vector<int32_t> rows;
+  for (const ScoredToken& token : packed.scored) rows.push_back(token.row);
+  return GatherRows(hidden, rows);
+}
+
+absl::StatusOr<MicroStep> Step(const Model& policy, const Critic& critic,
                                const PpoObjectiveOptions& options,
                                const PpoBatch& batch) {
   ALIGN_RETURN_IF_ERROR(Check(policy, critic, batch));
   const PackedBatch& packed = batch.packed;
   const size_t count = packed.scored.size();
-  const TokenScores scores = ScoreTokens(
-      policy.Hidden(packed.tokens, packed.segments), policy.Head(),
-      packed.scored, {.temperature = options.temperature, .entropy = true});
-  const Tensor values = TokenValues(critic, packed);
+  const Tensor hidden = policy.Hidden(packed.tokens, packed.segments);
+  const TokenScores scores =
+      ScoreTokens(hidden, policy.Head(), packed.scored,
+                  {.temperature = options.temperature, .entropy = true});
+  const Tensor values = critic.head != nullptr
+                            ? critic.head->Values(StateRows(hidden, packed))
+                            : TokenValues(*critic.trunk, packed);
   const Eigen::ArrayXd log_probs = ToDouble(scores.log_probs());
   const losses::PpoPolicyResult of_policy =
       losses::PpoPolicyLoss(log_probs, View(batch.old_log_probs),
@@ -78,6 +98,7 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Model& critic,
       of_policy.loss.sum() + options.value_weight * of_value.loss.sum();
   step.metrics = Metrics(log_probs - View(batch.old_log_probs),
                          scores.entropies(), of_policy, of_value);
+  step.metrics["num_tokens"] = Total(static_cast<double>(packed.rows()));
   step.metrics.insert(batch.rollout_metrics.begin(),
                       batch.rollout_metrics.end());
   std::vector<float> policy_seed(scores.values.size(), 0.0f);
@@ -96,17 +117,48 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Model& critic,
 }  // namespace
 
 Tensor TokenValues(const Model& critic, const PackedBatch& packed) {
-  std::vector<int32_t> rows;
-  for (const ScoredToken& token : packed.scored) rows.push_back(token.row);
   const Tensor hidden = critic.Hidden(packed.tokens, packed.segments);
-  return Linear(GatherRows(hidden, rows), critic.Head());
+  return Linear(StateRows(hidden, packed), critic.Head());
+}
+
+Tensor TokenValues(const Model& policy, const ValueHead& head,
+                   const PackedBatch& packed) {
+  return head.Values(
+      StateRows(policy.Hidden(packed.tokens, packed.segments), packed));
 }
 
 Objective<PpoBatch> PpoObjective(const Model& policy, const Model& critic,
                                  const PpoObjectiveOptions& options) {
   return [&policy, &critic, options](const PpoBatch& batch) {
-    return Step(policy, critic, options, batch);
+    return Step(policy, {.trunk = &critic}, options, batch);
   };
+}
+
+Objective<PpoBatch> PpoObjective(const Model& policy, const ValueHead& head,
+                                 const PpoObjectiveOptions& options) {
+  return [&policy, &head, options](const PpoBatch& batch) {
+    return Step(policy, {.trunk = &policy, .head = &head}, options, batch);
+  };
+}
+
+absl::Status CheckInitialPpoStep(const StepReport& report) {
+  const double tolerance =
+      GetMatmulMode() == MatmulMode::kTolerance ? 1e-4 : 0.0;
+  for (const auto& [name, expected] :
+       {std::pair("val/ratio", 1.0), std::pair("policy/approxkl_avg", 0.0)}) {
+    const auto found = report.metrics.find(name);
+    const double value =
+        found == report.metrics.end() ? std::nan("") : found->second;
+    // Negated so that NaN fails.
+    if (!(std::abs(value - expected) <= tolerance)) {
+      return FailedPrecondition(
+          "first PPO step: " + std::string(name) + " is off by " +
+          std::to_string(value - expected) + "; expected exactly " +
+          std::to_string(static_cast<int>(expected)) +
+          ", because the samples are the policy's own");
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace align::train

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "align/models/model.h"
+#include "align/models/value_head.h"
 #include "align/ops/packed_batch.h"
 #include "align/train/run_loop.h"
 #include "losses/ppo.h"
@@ -30,17 +31,31 @@ struct PpoObjectiveOptions {
 };
 
 // losses::PpoPolicyLoss plus value_weight times losses::PpoValueLoss, summed
-// over tokens; the weight is the number of tokens. `policy` and `critic`, a
-// classifier with one label that is read in the state before every scored
-// token, have gradients and outlive the objective. Metrics by TRL's names:
-// loss/{policy,value}_avg, policy/{approxkl,clipfrac,entropy}_avg,
-// val/{clipfrac_avg,ratio}; approxkl is half the mean squared log-ratio.
-// Returns kInvalidArgument for spans of another length than the scored tokens
-// or ids that the models do not have.
+// over tokens; the weight is the number of tokens. Values are those of the
+// state before every scored token, from a separate `critic`, a classifier with
+// one label, or from `head` on the policy's own trunk, which then learns from
+// both losses in one backward pass. All have gradients and outlive the
+// objective. Metrics by TRL's names: loss/{policy,value}_avg,
+// policy/{approxkl,clipfrac,entropy}_avg, val/{clipfrac_avg,ratio}, num_tokens
+// (distinct tokens that went through the model); approxkl is half the mean
+// squared log-ratio. Returns kInvalidArgument for spans of another length than
+// the scored tokens or ids that the models do not have.
 Objective<PpoBatch> PpoObjective(const Model& policy, const Model& critic,
                                  const PpoObjectiveOptions& options = {});
+Objective<PpoBatch> PpoObjective(const Model& policy, const ValueHead& head,
+                                 const PpoObjectiveOptions& options = {});
 
-// Values of `critic` in the state before each scored token -> [R, 1].
+// Values in the state before each scored token -> [R, 1]: those of `critic`, or
+// of `head` on the trunk of `policy`.
 Tensor TokenValues(const Model& critic, const PackedBatch& packed);
+Tensor TokenValues(const Model& policy, const ValueHead& head,
+                   const PackedBatch& packed);
+
+// Whether a step on fresh samples, taken before any update, has ratios of
+// exactly 1 and an approxkl of 0 (within 1e-4 where matmul rows are not exact:
+// align/dnnl/matmul.h): kFailedPrecondition otherwise. It catches samples that
+// another model, temperature or kernel made than the one that scores them.
+// Huang et al. 2024 (arXiv 2403.17031), detail 27.
+absl::Status CheckInitialPpoStep(const StepReport& report);
 
 }  // namespace align::train

@@ -102,7 +102,10 @@ absl::Status AppendTokenScores(const PackedBatch& packed,
   scores.reference_log_probs.insert(scores.reference_log_probs.end(),
                                     reference.begin(), reference.end());
   const NoGrad no_grad;
-  const Tensor values = TokenValues(*parts.critic, packed);
+  const Tensor values =
+      parts.value_head != nullptr
+          ? TokenValues(*parts.critic, *parts.value_head, packed)
+          : TokenValues(*parts.critic, packed);
   scores.values.insert(scores.values.end(), values.data(),
                        values.data() + packed.scored.size());
   return absl::OkStatus();
@@ -136,7 +139,9 @@ double Sum(const std::vector<double>& values) {
 
 // Means over the completions. A batch carries them whole, so that merging the
 // batches of a step keeps them as they are.
-MetricSums Metrics(const PpoRollout& rollout, double kl_coef, int64_t stopped) {
+MetricSums Metrics(const PpoRollout& rollout, const PpoRolloutState& state,
+                   int64_t stopped) {
+  const double kl_coef = state.kl_coef;
   const auto n = static_cast<double>(rollout.completions.size());
   const double kl = Sum(rollout.targets.kl);
   const double scores = Sum(rollout.scores.scores);
@@ -146,7 +151,8 @@ MetricSums Metrics(const PpoRollout& rollout, double kl_coef, int64_t stopped) {
           {"objective/rlhf_reward", {scores - kl_coef * kl, n}},
           {"objective/scores", {scores, n}},
           {"val/num_eos_tokens", {static_cast<double>(stopped), 1}},
-          {"kl_coef", {kl_coef, 1}}};
+          {"kl_coef", {kl_coef, 1}},
+          {"episode", {n * static_cast<double>(state.rollout + 1), 1}}};
 }
 
 double NextKlCoefficient(const PpoRolloutOptions& options, double kl_coef,
@@ -183,9 +189,10 @@ PpoBatch MakeBatch(const PpoRollout& rollout,
 }  // namespace
 
 ReplyGenerator SampleReplies(const Model& policy,
-                             const samplers::SamplingOptions& options) {
+                             const samplers::SamplingOptions& options,
+                             std::function<bool()> stop) {
   return
-      [&policy, options](
+      [&policy, options, stop = std::move(stop)](
           std::span<const std::vector<int32_t>> prompts,
           const Rng& rng) -> absl::StatusOr<std::vector<samplers::Completion>> {
         if (!(options.temperature > 0)) {
@@ -193,7 +200,7 @@ ReplyGenerator SampleReplies(const Model& policy,
                                  std::to_string(options.temperature) +
                                  "; expected more than 0, as ratios need it");
         }
-        return samplers::Generate(policy, prompts, 1, options, rng);
+        return samplers::Generate(policy, prompts, 1, options, rng, {}, stop);
       };
 }
 
@@ -234,7 +241,7 @@ absl::StatusOr<std::optional<PpoBatch>> PpoRollouts::Next() {
   }
   PpoBatch batch = MakeBatch(rollout_, pending_.back());
   pending_.pop_back();
-  state_.tokens_trained += static_cast<int64_t>(batch.packed.scored.size());
+  state_.tokens_trained += batch.packed.rows();
   return std::optional<PpoBatch>(std::move(batch));
 }
 
@@ -261,7 +268,7 @@ absl::Status PpoRollouts::Sample() {
   }
   ALIGN_RETURN_IF_ERROR(ScoreTokens(parts_, options_.max_tokens, rollout_));
   rollout_.targets = MakePpoTargets(scores, state_.kl_coef, options_.targets);
-  rollout_.metrics = Metrics(rollout_, state_.kl_coef, stopped);
+  rollout_.metrics = Metrics(rollout_, state_, stopped);
   state_.kl_coef = NextKlCoefficient(options_, state_.kl_coef, rollout_);
   state_.tokens_sampled += scores.offsets.back();
   return absl::OkStatus();

@@ -12,6 +12,7 @@
 #include "align/base/status.h"
 #include "align/data/batches.h"
 #include "align/models/model.h"
+#include "align/models/value_head.h"
 #include "align/train/ppo_objective.h"
 #include "align/train/ppo_targets.h"
 #include "align/train/reference.h"
@@ -30,9 +31,10 @@ using ReplyGenerator =
 
 // samplers::Generate from `policy` as it is at each call, under `options`,
 // whose temperature must be above 0: kInvalidArgument otherwise, and as
-// Generate. `policy` must outlive the function.
+// Generate, which polls `stop`. `policy` must outlive the function.
 ReplyGenerator SampleReplies(const Model& policy,
-                             const samplers::SamplingOptions& options);
+                             const samplers::SamplingOptions& options,
+                             std::function<bool()> stop = nullptr);
 
 struct PpoRolloutOptions {
   int64_t prompts = 64;       // sampled in one rollout
@@ -50,12 +52,14 @@ struct PpoRolloutOptions {
 
 // What a rollout is made with. `reference` must score at the temperature that
 // `generate` samples and PpoObjective trains at. `critic`, best a clone of the
-// reward model, gives the values and must outlive the rollouts.
+// reward model, gives the values; with `value_head` it is the policy, whose
+// trunk that head reads. Both must outlive the rollouts.
 struct PpoRolloutParts {
   ReplyGenerator generate;
   RewardFunction reward;
   ReferenceLogProbs reference;
   const Model* critic = nullptr;
+  const ValueHead* value_head = nullptr;
 };
 
 // Sampled completions and all that is known of their tokens.
@@ -85,7 +89,8 @@ struct PpoRolloutState {
 // Every batch carries its rollout's metrics by TRL's names:
 // objective/{kl,entropy,non_score_reward,rlhf_reward,scores}, means over
 // completions of sums over tokens (the entropy is that of the sampled tokens,
-// -sum log p; scores are after the penalty), val/num_eos_tokens, kl_coef.
+// -sum log p; scores are after the penalty), val/num_eos_tokens, kl_coef, and
+// episode, the completions sampled so far.
 class PpoRollouts {
  public:
   // kInvalidArgument for options out of range or when there is no prompt.
@@ -101,8 +106,9 @@ class PpoRollouts {
 
   // Whether the next call of Next samples: only then does `state` say all.
   bool between_rollouts() const { return pending_.empty(); }
-  // The counters: tokens of completions sampled, and given out to train on,
-  // once per epoch.
+  // The counters: tokens of completions that were sampled, and the rows of all
+  // batches given out: distinct tokens, prompts included, that one update puts
+  // through the model, as num_tokens counts for every method.
   const PpoRolloutState& state() const { return state_; }
   // Continues from `state`, dropping what is left of a rollout.
   void set_state(const PpoRolloutState& state);

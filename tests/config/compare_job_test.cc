@@ -91,11 +91,12 @@ TEST_F(CompareJobTest, EveryMethodGetsItsRowAndAFinishedJobRunsNothing) {
   EXPECT_EQ(*ReadFile(out() + "/results.json"), *json);
 }
 
-TEST_F(CompareJobTest, AChangedStageRunsAgainWithWhatNeedsIt) {
+TEST_F(CompareJobTest, ChangedStagesRunAgainWithWhatNeedsThem) {
   ASSERT_TRUE(Run().ok());
   config_.mutable_dpo()->mutable_training()->set_steps(1);
+  config_.mutable_ppo()->mutable_ppo()->set_critic("shared");
   ASSERT_TRUE(Run().ok());
-  EXPECT_EQ(Kept(), 10);  // all but dpo and eval_dpo
+  EXPECT_EQ(Kept(), 8);  // all but dpo, ppo and their evaluations
 }
 
 TEST_F(CompareJobTest, BadConfigsAreRefusedByName) {

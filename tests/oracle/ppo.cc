@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "losses/kl.h"
+#include "tests/oracle/classic_ppo.h"
 #include "tests/oracle/handlers.h"
 #include "tests/oracle/token_logps.h"
 
@@ -56,13 +57,6 @@ absl::Status CheckMaskedStatistics(Json one, Case& result) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<losses::KlEstimator> EstimatorOf(const std::string& name) {
-  if (name == "kl") return losses::KlEstimator::kK1;
-  if (name == "abs") return losses::KlEstimator::kAbs;
-  if (name == "mse") return losses::KlEstimator::kK2;
-  return Unimplemented("KL penalty " + name);
-}
-
 // KL of all tokens [N], row by row.
 absl::StatusOr<Eigen::ArrayXd> KlOf(Json one) {
   const Json inputs = one["inputs"];
@@ -102,26 +96,15 @@ absl::Status CheckAdvantages(Json one, Case& result) {
   const Json params = one["params"], inputs = one["inputs"];
   const Json outputs = one["outputs"];
   const Eigen::ArrayXd mask = Array(inputs["mask"]);
-  const Eigen::ArrayXd values = Array(inputs["values"]) * mask;
-  Eigen::ArrayXd rewards = Array(inputs["rewards"]) * mask;
-  if (FlagOr(params, "whiten_rewards", false)) {
-    rewards = losses::MaskedWhiten(rewards, mask, {.shift_mean = false});
-  }
-  // This source runs GAE over whole rows, prompt and padding included.
-  const auto rows = static_cast<Eigen::Index>(Items(inputs["mask"]).size());
-  const Eigen::Index length = mask.size() / rows;
-  Eigen::ArrayXd advantages(mask.size()), returns(mask.size());
-  for (Eigen::Index begin = 0; begin < mask.size(); begin += length) {
-    const losses::GaeResult row = losses::Gae(
-        rewards.segment(begin, length), values.segment(begin, length),
-        {.gamma = Number(params["gamma"]), .lambda = Number(params["lam"])});
-    advantages.segment(begin, length) = row.advantages;
-    returns.segment(begin, length) = row.returns;
-  }
-  result.Near("raw advantages", advantages, Numbers(outputs["raw_advantages"]),
-              kDouble);
-  result.Near("returns", returns, Numbers(outputs["returns"]), kDouble);
-  result.Near("whitened advantages", losses::MaskedWhiten(advantages, mask),
+  const PaddedAdvantages got = AdvantagesOfRows(
+      Array(inputs["rewards"]), Array(inputs["values"]), mask,
+      static_cast<Eigen::Index>(Items(inputs["mask"]).size()),
+      FlagOr(params, "whiten_rewards", false),
+      {.gamma = Number(params["gamma"]), .lambda = Number(params["lam"])});
+  result.Near("raw advantages", got.advantages,
+              Numbers(outputs["raw_advantages"]), kDouble);
+  result.Near("returns", got.returns, Numbers(outputs["returns"]), kDouble);
+  result.Near("whitened advantages", losses::MaskedWhiten(got.advantages, mask),
               Numbers(outputs["advantages_whitened"]), kDouble);
   return absl::OkStatus();
 }
@@ -184,6 +167,36 @@ absl::Status CheckController(Json one, Case& result) {
 }
 
 }  // namespace
+
+absl::StatusOr<losses::KlEstimator> EstimatorOf(const std::string& penalty) {
+  if (penalty == "kl") return losses::KlEstimator::kK1;
+  if (penalty == "abs") return losses::KlEstimator::kAbs;
+  if (penalty == "mse") return losses::KlEstimator::kK2;
+  return Unimplemented("KL penalty " + penalty);
+}
+
+PaddedAdvantages AdvantagesOfRows(const Eigen::ArrayXd& rewards,
+                                  const Eigen::ArrayXd& values,
+                                  const Eigen::ArrayXd& mask, Eigen::Index rows,
+                                  bool whiten_rewards,
+                                  const losses::GaeOptions& options) {
+  const Eigen::ArrayXd masked_values = values * mask;
+  Eigen::ArrayXd shaped = rewards * mask;
+  if (whiten_rewards) {
+    shaped = losses::MaskedWhiten(shaped, mask, {.shift_mean = false});
+  }
+  const Eigen::Index length = mask.size() / rows;
+  PaddedAdvantages out{Eigen::ArrayXd(mask.size()),
+                       Eigen::ArrayXd(mask.size())};
+  for (Eigen::Index begin = 0; begin < mask.size(); begin += length) {
+    const losses::GaeResult row =
+        losses::Gae(shaped.segment(begin, length),
+                    masked_values.segment(begin, length), options);
+    out.advantages.segment(begin, length) = row.advantages;
+    out.returns.segment(begin, length) = row.returns;
+  }
+  return out;
+}
 
 void CheckPpoCore(const OracleFile& file, Reporter& reporter) {
   for (Json one : Items(file.root["cases"])) {

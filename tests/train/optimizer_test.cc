@@ -17,8 +17,10 @@ void FillGradients(ParamStore& store, uint64_t seed) {
   }
 }
 
-TEST(Optimizer, EqualsAdamWInDouble) {
-  const AdamWOptions options = {.learning_rate = 0.01, .weight_decay = 0.1};
+void CheckAgainstDouble(bool decay_vectors) {
+  const AdamWOptions options = {.learning_rate = 0.01,
+                                .weight_decay = 0.1,
+                                .decay_vectors = decay_vectors};
   auto store = ToyStore(3);
   Optimizer optimizer(options, [](int64_t step) { return 1.0 / (1.0 + step); },
                       {store.get()});
@@ -31,7 +33,7 @@ TEST(Optimizer, EqualsAdamWInDouble) {
     EXPECT_DOUBLE_EQ(optimizer.learning_rate(), rate);
     for (size_t i = 0; i < w.size(); ++i) {
       const double g = 0.25 * store->grads()[i];
-      if (i < matrix_end) w[i] *= 1 - rate * 0.1;
+      if (decay_vectors || i < matrix_end) w[i] *= 1 - rate * 0.1;
       m[i] = 0.9 * m[i] + 0.1 * g;
       v[i] = 0.999 * v[i] + 0.001 * g * g;
       w[i] -= rate * (m[i] / (1 - std::pow(0.9, t))) /
@@ -45,6 +47,10 @@ TEST(Optimizer, EqualsAdamWInDouble) {
     ASSERT_EQ(store->grads()[i], 0.0f);
   }
 }
+
+TEST(Optimizer, EqualsAdamWInDouble) { CheckAgainstDouble(false); }
+
+TEST(Optimizer, DecaysNormsAndBiasesWhenAsked) { CheckAgainstDouble(true); }
 
 TEST(Optimizer, BitsDoNotDependOnThreads) {
   const int before = Threads();

@@ -1,5 +1,10 @@
 #include "align/train/ppo_objective.h"
 
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "align/base/check.h"
 #include "align/dnnl/matmul.h"
 #include "align/train/optimizer.h"
 #include "align/train/reference.h"
@@ -44,6 +49,70 @@ TEST(PpoObjective, TrainsPolicyAndCriticFromOneBackward) {
   ASSERT_TRUE(objective(Batch(*policy, 1)).ok());
   EXPECT_GT(GradientNorm({&policy->params()}), 0);
   EXPECT_GT(GradientNorm({&critic->params()}), 0);
+}
+
+// Gradients of the policy's parameters after one batch with a head on its
+// trunk.
+std::vector<float> SharedGradients(double advantage, double value_weight) {
+  const auto policy = TinyModel(1);
+  ValueHead head(policy->config().hidden_size);
+  head.Draw(Rng(4));
+  policy->params().EnableGradients();
+  head.params().EnableGradients();
+  PpoBatch batch = Batch(*policy, 1);
+  batch.advantages.assign(batch.advantages.size(), advantage);
+  const auto step =
+      PpoObjective(*policy, head, {.value_weight = value_weight})(batch);
+  ALIGN_CHECK(step.ok()) << step.status().ToString();
+  const std::span<float> gradients = policy->params().grads();
+  return {gradients.begin(), gradients.end()};
+}
+
+TEST(PpoObjective, ASharedTrunkLearnsFromPolicyAndValuesAtOnce) {
+  const std::vector<float> both = SharedGradients(0.5, 0.1);
+  const std::vector<float> of_policy = SharedGradients(0.5, 0);
+  const std::vector<float> of_values = SharedGradients(0, 0.1);
+  double policy_part = 0, value_part = 0, largest = 0;
+  for (size_t i = 0; i < both.size(); ++i) {
+    policy_part += std::abs(of_policy[i]);
+    value_part += std::abs(of_values[i]);
+    largest = std::max<double>(largest, std::abs(both[i]));
+  }
+  EXPECT_GT(policy_part, 0);
+  EXPECT_GT(value_part, 0);
+  for (size_t i = 0; i < both.size(); ++i) {
+    // Sums over some hundred rows in another order.
+    ASSERT_NEAR(both[i], of_policy[i] + of_values[i], 1e-5 * largest) << i;
+  }
+}
+
+TEST(PpoObjective, ASharedHeadLearnsAndLeavesTheFirstRatioAtOne) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  const auto policy = TinyModel(1);
+  ValueHead head(policy->config().hidden_size);  // zero: it still learns
+  policy->params().EnableGradients();
+  head.params().EnableGradients();
+  const auto step = PpoObjective(*policy, head)(Batch(*policy, 1));
+  ASSERT_TRUE(step.ok()) << Message(step.status());
+  EXPECT_EQ(step->metrics.at("val/ratio").sum, step->weight);
+  EXPECT_GT(GradientNorm({&head.params()}), 0);
+  // Values of 0 against returns of 1: half the squared error.
+  EXPECT_EQ(step->metrics.at("loss/value_avg").sum, 0.5 * step->weight);
+}
+
+TEST(PpoObjective, TheSelfCheckWantsRatiosOfOne) {
+  StepReport report;
+  report.metrics = {{"val/ratio", 1.0}, {"policy/approxkl_avg", 0.0}};
+  EXPECT_TRUE(CheckInitialPpoStep(report).ok());
+  report.metrics["val/ratio"] = 1.001;
+  EXPECT_EQ(CheckInitialPpoStep(report).code(),
+            absl::StatusCode::kFailedPrecondition);
+  report.metrics["val/ratio"] = std::nan("");
+  EXPECT_FALSE(CheckInitialPpoStep(report).ok());
+  report.metrics = {{"val/ratio", 1.0}, {"policy/approxkl_avg", 1e-3}};
+  EXPECT_FALSE(CheckInitialPpoStep(report).ok());
+  report.metrics.clear();
+  EXPECT_FALSE(CheckInitialPpoStep(report).ok());
 }
 
 TEST(PpoObjective, RefusesSpansThatDoNotFit) {

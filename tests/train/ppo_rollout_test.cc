@@ -117,10 +117,11 @@ TEST(PpoRollouts, KlIsExactlyZeroWhereThePolicyIsTheReference) {
 TEST(PpoRollouts, EveryEpochGivesEveryCompletionOnceInAFreshOrder) {
   Setting setting({.prompts = 10, .epochs = 2, .minibatches = 3});
   std::vector<std::vector<std::string>> epochs(2);
-  int64_t trained = 0;
+  int64_t trained = 0, scored = 0;
   for (int i = 0; i < 6; ++i) {
     const PpoBatch batch = setting.Next();
-    trained += static_cast<int64_t>(batch.packed.scored.size());
+    trained += batch.packed.rows();
+    scored += static_cast<int64_t>(batch.packed.scored.size());
     epochs[i / 3].insert(epochs[i / 3].end(), batch.ids.begin(),
                          batch.ids.end());
     EXPECT_EQ(setting.rollouts->between_rollouts(), i == 5);
@@ -131,7 +132,7 @@ TEST(PpoRollouts, EveryEpochGivesEveryCompletionOnceInAFreshOrder) {
     EXPECT_EQ(std::set<std::string>(epoch.begin(), epoch.end()).size(), 10u);
   }
   EXPECT_EQ(setting.rollouts->state().tokens_trained, trained);
-  EXPECT_EQ(2 * setting.rollouts->state().tokens_sampled, trained);
+  EXPECT_EQ(2 * setting.rollouts->state().tokens_sampled, scored);
 }
 
 TEST(PpoRollouts, EveryPromptComesOnceBeforeAnyComesAgain) {
@@ -189,7 +190,7 @@ TEST(PpoRollouts, TheRolloutsMetricsReachTheReport) {
   for (const char* name :
        {"objective/kl", "objective/entropy", "objective/non_score_reward",
         "objective/rlhf_reward", "objective/scores", "val/num_eos_tokens",
-        "kl_coef"}) {
+        "kl_coef", "episode"}) {
     EXPECT_DOUBLE_EQ(reports[0].metrics.at(name), Mean(batch, name)) << name;
   }
 }
@@ -200,6 +201,33 @@ TEST(PpoRollouts, AFewRolloutsRaiseAVerifiableReward) {
   ASSERT_EQ(reports.size(), 80u);
   EXPECT_GT(reports.back().metrics.at("objective/scores"),
             reports.front().metrics.at("objective/scores") + 0.3);
+}
+
+TEST(PpoRollouts, TokensTrainedAreTheSumOfNumTokens) {
+  Setting setting({.prompts = 8, .rollouts = 2, .epochs = 2});
+  double tokens = 0;
+  for (const StepReport& report : setting.Train(1e-4)) {
+    tokens += report.metrics.at("num_tokens");
+  }
+  EXPECT_EQ(tokens, setting.rollouts->state().tokens_trained);
+}
+
+TEST(PpoRollouts, ValuesComeFromAHeadOnThePolicyWhenThereIsOne) {
+  const auto policy = TinyModel(1);
+  ValueHead head(policy->config().hidden_size);
+  head.params().values(1)[0] = 0.75f;  // every state's value
+  auto rollouts = PpoRollouts::Create(
+      Prompts(4),
+      {.generate = SampleReplies(*policy, {.max_new_tokens = 8}),
+       .reward = Liked,
+       .reference = FrozenReference(*policy),
+       .critic = policy.get(),
+       .value_head = &head},
+      {.prompts = 4}, Rng(3));
+  ASSERT_TRUE(rollouts.ok());
+  const auto batch = (*rollouts)->Next();
+  ASSERT_TRUE(batch.ok() && batch->has_value());
+  for (double value : (*batch)->old_values) EXPECT_EQ(value, 0.75);
 }
 
 TEST(PpoRollouts, TheSameSeedGivesTheSameBits) {

@@ -1,0 +1,38 @@
+#include "align/config/train_run.h"
+
+#include <cmath>
+
+#include "align/base/memory.h"
+#include "proto/config.pb.h"
+
+namespace align {
+
+std::string TokenizerOf(const pb::TrainConfig& config) {
+  return config.model().has_tokenizer() ? config.model().tokenizer()
+                                        : config.model().path();
+}
+
+WeightFormat WeightFormatOf(const pb::TrainConfig& config) {
+  return config.weight_format() == "bf16" ? WeightFormat::kBf16
+                                          : WeightFormat::kF32;
+}
+
+std::string DescribeMemory(const std::vector<HeldModel>& held) {
+  const auto megabytes = [](double bytes) {
+    return std::to_string(static_cast<int64_t>(std::ceil(bytes / 1e6))) + " MB";
+  };
+  std::string text;
+  double total = 0;
+  for (const HeldModel& model : held) {
+    const auto bytes = static_cast<double>(model.parameters * model.copies) *
+                       static_cast<double>(sizeof(float));
+    total += bytes;
+    text += model.role + ": " + std::to_string(model.parameters) +
+            " parameters, " + megabytes(bytes) + " for weights" +
+            (model.copies > 1 ? ", gradients and moments\n" : "\n");
+  }
+  return text + "in all: " + megabytes(total) + " (available: " +
+         megabytes(static_cast<double>(AvailableMemoryBytes())) + ")\n";
+}
+
+}  // namespace align

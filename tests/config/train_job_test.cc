@@ -1,0 +1,269 @@
+#include "align/config/train_job.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "align/base/files.h"
+#include "align/config/parse.h"
+#include "align/data/records.h"
+#include "align/models/model.h"
+#include "proto/config.pb.h"
+#include "proto/records.pb.h"
+
+namespace align {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kConfig[] = R"(
+  method: "ppo"
+  loop { steps: 12 checkpoint_every: 4 }
+  optimizer { learning_rate: 1e-3 schedule: "linear" }
+  sampling { max_new_tokens: 6 temperature: 0.8 }
+  ppo {
+    prompts_per_rollout: 4 epochs: 2 minibatches: 2
+    kl_coef: 0.1 target_kl: 0.01 kl_horizon: 50
+  })";
+
+// Byte-level models of one layer, seven prompts and a lexicon.
+class TrainJobTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ =
+        ::testing::TempDir() + "/align_train_" + std::to_string(::getpid());
+    MakeModel("policy", Architecture::kLlamaForCausalLM, 1);
+    MakeModel("reward", Architecture::kLlamaForSequenceClassification, 2);
+    std::string lexicon;  // every letter is a word
+    for (char c = 'a'; c <= 'z'; ++c) lexicon += std::string(1, c) + "\t2.0\n";
+    Write("lexicon.txt", lexicon);
+    std::vector<pb::Record> records(7);
+    for (size_t i = 0; i < records.size(); ++i) {
+      records[i].mutable_prompt()->mutable_prompt()->set_text(
+          "number " + std::to_string(i));
+    }
+    ASSERT_TRUE(WriteRecords(path("prompts.tfrecord"), records).ok());
+    ASSERT_TRUE(ParseConfig(kConfig, "test", config_).ok());
+    config_.mutable_model()->set_path(path("policy"));
+    config_.mutable_reward()->set_model(path("reward"));
+    config_.mutable_data()->add_train(path("prompts.tfrecord"));
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  void MakeModel(const std::string& name, Architecture architecture,
+                 uint64_t seed) {
+    ModelConfig shape;
+    shape.architecture = architecture;
+    shape.vocab_size = 258;
+    shape.hidden_size = 16;
+    shape.intermediate_size = 24;
+    shape.num_hidden_layers = 1;
+    shape.num_attention_heads = shape.num_key_value_heads = 2;
+    shape.head_dim = 8;
+    shape.max_position_embeddings = 32;
+    shape.bos_token_id = 256;
+    shape.eos_token_ids = {257};
+    const auto model = CreateModel(shape, Rng(seed));
+    ASSERT_TRUE(model.ok()) << model.status();
+    ASSERT_TRUE(SaveModel(**model, path(name), "").ok());
+    Write(name + "/tokenizer_config.json",
+          R"({"tokenizer_class": "ByteTokenizer"})");
+  }
+  void Write(const std::string& name, const std::string& contents) {
+    ASSERT_TRUE(WriteFileAtomically(path(name), contents).ok());
+  }
+  std::string path(const std::string& name) const {
+    return directory_ + "/" + name;
+  }
+  std::string Read(const std::string& name) const {
+    const auto text = ReadFile(path(name));
+    return text.ok() ? *text : Message(text.status());
+  }
+  // metrics.jsonl without times.
+  std::vector<std::string> Metrics(const std::string& out) const {
+    std::istringstream text(Read(out + "/metrics.jsonl"));
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(text, line);) {
+      const size_t begin = line.find("\"step_time\"");
+      line.erase(begin, line.find(',', begin) - begin);
+      lines.push_back(line);
+    }
+    return lines;
+  }
+  int64_t Steps(const std::string& out) const {
+    const std::string text = FileExists(path(out + "/metrics.jsonl"))
+                                 ? Read(out + "/metrics.jsonl")
+                                 : "";
+    return std::count(text.begin(), text.end(), '\n');
+  }
+
+  // Runs straight through, and stopped once at `stop` and continued: the same
+  // `files` and metrics.
+  void CheckResume(const std::function<bool()>& stop,
+                   const std::vector<std::string>& files) {
+    const absl::Status straight = RunTrainJob(config_, path("straight"));
+    ASSERT_TRUE(straight.ok()) << straight;
+    const absl::Status stopped = RunTrainJob(config_, path("resumed"), stop);
+    EXPECT_EQ(stopped.code(), absl::StatusCode::kCancelled) << stopped;
+    EXPECT_THAT(Message(stopped), HasSubstr("after step 4;"));
+    EXPECT_EQ(Steps("resumed"), 4);
+    EXPECT_FALSE(FileExists(path("resumed/model/model.safetensors")));
+    const absl::Status resumed = RunTrainJob(config_, path("resumed"));
+    ASSERT_TRUE(resumed.ok()) << resumed;
+    for (const std::string& file : files) {
+      EXPECT_EQ(Read("straight" + file), Read("resumed" + file)) << file;
+    }
+    EXPECT_EQ(Metrics("straight"), Metrics("resumed"));
+    EXPECT_EQ(Metrics("straight").size(), 12u);
+    EXPECT_NE(Read("straight/model/model.safetensors"),
+              Read("policy/model.safetensors"));
+  }
+
+  std::string directory_;
+  pb::TrainConfig config_;
+};
+
+TEST_F(TrainJobTest, PpoStoppedWithinARolloutAndResumedIsStraightThrough) {
+  CheckResume([this] { return Steps("resumed") >= 2; },
+              {"/model/model.safetensors", "/critic/model.safetensors"});
+  EXPECT_NE(Read("straight/critic/model.safetensors"),
+            Read("reward/model.safetensors"));
+}
+
+TEST_F(TrainJobTest, PpoStoppedWhileSamplingAndResumedIsStraightThrough) {
+  config_.mutable_ppo()->set_critic("shared");
+  config_.mutable_ppo()->set_value_head("normal");
+  config_.mutable_loop()->set_checkpoint_every(0);
+  int64_t asked = 0;  // after step 4: the first time by the loop
+  CheckResume([this, &asked] { return Steps("resumed") >= 4 && ++asked > 1; },
+              {"/model/model.safetensors", "/model/value_head.safetensors"});
+  EXPECT_FALSE(FileExists(path("straight/critic/config.json")));
+}
+
+TEST_F(TrainJobTest, PreferenceStoppedAndResumedIsStraightThrough) {
+  std::vector<pb::Record> records(5);
+  for (size_t i = 0; i < records.size(); ++i) {
+    pb::PreferencePair* pair = records[i].mutable_preference();
+    pair->mutable_prompt()->set_text("number " + std::to_string(i));
+    pair->set_chosen("good");
+    pair->set_rejected("bad");
+  }
+  ASSERT_TRUE(WriteRecords(path("pairs.tfrecord"), records).ok());
+  config_.Clear();
+  config_.set_method("preference");
+  config_.mutable_model()->set_path(path("policy"));
+  config_.mutable_data()->add_train(path("pairs.tfrecord"));
+  config_.mutable_data()->set_batch_size(2);
+  config_.mutable_loop()->set_steps(12);
+  config_.mutable_optimizer()->set_learning_rate(1e-3);
+  CheckResume([this] { return Steps("resumed") >= 4; },
+              {"/model/model.safetensors"});
+}
+
+TEST_F(TrainJobTest, PpoMetricsHaveTrlsNamesAndTheFirstRatioIsOne) {
+  config_.mutable_loop()->set_steps(4);
+  ASSERT_TRUE(RunTrainJob(config_, path("out")).ok());
+  const std::vector<std::string> lines = Metrics("out");
+  ASSERT_EQ(lines.size(), 4u);
+  for (const char* name :
+       {"objective/kl", "objective/entropy", "objective/non_score_reward",
+        "objective/rlhf_reward", "objective/scores", "policy/approxkl_avg",
+        "policy/clipfrac_avg", "policy/entropy_avg", "loss/policy_avg",
+        "loss/value_avg", "val/clipfrac_avg", "val/num_eos_tokens", "episode",
+        "num_tokens", "learning_rate"}) {
+    EXPECT_THAT(lines[0], HasSubstr("\"" + std::string(name) + "\": "));
+  }
+  EXPECT_THAT(lines[0], HasSubstr("\"val/ratio\": 1.0}"));
+  EXPECT_THAT(lines[0], HasSubstr("\"objective/kl\": 0.0,"));
+}
+
+TEST_F(TrainJobTest, ALexiconAndASharedCriticNeedNoOtherModel) {
+  config_.mutable_reward()->clear_model();
+  config_.mutable_reward()->set_lexicon(path("lexicon.txt"));
+  config_.mutable_ppo()->set_critic("shared");
+  config_.mutable_loop()->set_steps(4);
+  const absl::Status status = RunTrainJob(config_, path("out"));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(Metrics("out")[0], Not(HasSubstr("\"objective/scores\": 0.0,")));
+  // The head it learned can start another run.
+  config_.set_value_model(path("out/model"));
+  EXPECT_TRUE(RunTrainJob(config_, path("again")).ok());
+}
+
+TEST_F(TrainJobTest, TheAccountOfMemoryCountsEveryModel) {
+  ASSERT_TRUE(ResolveTrainConfig(config_).ok());
+  const auto text = DescribeTrainJob(config_);
+  ASSERT_TRUE(text.ok()) << text.status();
+  // One block: 16 * (4 * 16 + 3 * 24) + 32, norm 16; table and head 258 * 16.
+  for (const char* line :
+       {"policy: 10480 parameters, 1 MB for weights, gradients and moments\n",
+        "critic: 6368 parameters, 1 MB for weights, gradients and moments\n",
+        "reward model: 6368 parameters, 1 MB for weights\n",
+        "reference: 10480 parameters, 1 MB for weights\n", "in all: 1 MB"}) {
+    EXPECT_THAT(*text, HasSubstr(line));
+  }
+  config_.mutable_ppo()->set_critic("shared");
+  EXPECT_THAT(*DescribeTrainJob(config_),
+              HasSubstr("value head: 17 parameters"));
+}
+
+TEST_F(TrainJobTest, DefaultsAreFilledInAndReadTheSameAgain) {
+  ASSERT_TRUE(ResolveTrainConfig(config_).ok());
+  EXPECT_EQ(config_.ppo().critic(), "separate");
+  EXPECT_EQ(config_.ppo().clip(), 0.2);
+  EXPECT_EQ(config_.sampling().top_p(), 1);
+  const std::string text = ConfigText(config_);
+  ASSERT_TRUE(ResolveTrainConfig(config_).ok());
+  EXPECT_EQ(ConfigText(config_), text);
+}
+
+TEST_F(TrainJobTest, BadKeysAreRefusedByName) {
+  const auto message = [&](const std::string& change) {
+    pb::TrainConfig config = config_;
+    const absl::Status applied = ApplyOverride(change, config);
+    return Message(applied.ok() ? ResolveTrainConfig(config) : applied);
+  };
+  EXPECT_THAT(message("ppo.kl_coef=-1"), HasSubstr("ppo.kl_coef: -1"));
+  EXPECT_THAT(message("ppo.minibatches=5"), HasSubstr("ppo.minibatches: 5"));
+  EXPECT_THAT(message("ppo.gamma=1.5"), HasSubstr("ppo.gamma: 1.5"));
+  EXPECT_THAT(message("ppo.critic=sharde"),
+              HasSubstr("ppo.critic: 'sharde' is unknown; did you mean "
+                        "'shared'?"));
+  EXPECT_THAT(message("ppo.value_head=zero"), HasSubstr("ppo.value_head:"));
+  EXPECT_THAT(message("sampling.temperature=0"),
+              HasSubstr("sampling.temperature: 0"));
+  EXPECT_THAT(message("loop.steps=10"), HasSubstr("loop.steps: 10"));
+  EXPECT_THAT(message("loop.accumulation=3"),
+              HasSubstr("loop.accumulation: 3"));
+  EXPECT_THAT(message("data.batch_size=4"), HasSubstr("data.batch_size:"));
+  EXPECT_THAT(message("loss.name=sigmoid"), HasSubstr("loss:"));
+  EXPECT_THAT(message("reward.lexicon=x"), HasSubstr("reward:"));
+  EXPECT_THAT(message("method=reward"), HasSubstr("ppo: not a key of"));
+  EXPECT_THAT(message("ppo.kl_coeff=1"), HasSubstr("did you mean 'kl_coef'?"));
+  config_.mutable_reward()->clear_model();
+  EXPECT_THAT(message("reward.lexicon=x"), HasSubstr("value_model:"));
+}
+
+TEST_F(TrainJobTest, ModelsThatDoNotFitAreRefusedByKey) {
+  config_.mutable_reward()->set_model(path("policy"));
+  EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
+              HasSubstr("reward.model: "));
+  config_.mutable_reward()->set_model(path("nowhere"));
+  EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
+              HasSubstr("reward.model: "));
+  config_.mutable_reward()->set_model(path("reward"));
+  config_.mutable_sampling()->set_max_new_tokens(30);
+  EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
+              HasSubstr("data.max_prompt_length: the longest prompt has 9"));
+}
+
+}  // namespace
+}  // namespace align
