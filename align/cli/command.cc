@@ -96,8 +96,9 @@ absl::StatusOr<Arguments> ParseArguments(
   for (size_t i = 0; i < words.size(); ++i) {
     std::string word = words[i];
     if (word == "-h") word = "--help";
-    if (only_positional || !word.starts_with("--")) {
-      (IsOverride(word) ? arguments.overrides : arguments.positional)
+    if (only_positional || !word.starts_with('-') || word == "-") {
+      (command.overrides && IsOverride(word) ? arguments.overrides
+                                             : arguments.positional)
           .push_back(word);
       continue;
     }
@@ -106,23 +107,24 @@ absl::StatusOr<Arguments> ParseArguments(
       continue;
     }
     const size_t equals = word.find('=');
-    const std::string name = word.substr(2, equals - 2);
-    const auto flag = std::ranges::find(flags, name, &Flag::name);
+    const std::string dashed = word.substr(0, equals);
+    const auto flag = std::ranges::find_if(
+        flags, [&](const Flag& f) { return "--" + f.name == dashed; });
     if (flag == flags.end()) {
       std::vector<std::string> known;
-      for (const Flag& f : flags) known.push_back(f.name);
+      for (const Flag& f : flags) known.push_back("--" + f.name);
       return InvalidArgument("align " + command.name + ": " +
-                             losses::UnknownName("flag", name, known));
+                             losses::UnknownName("flag", dashed, known));
     }
     const bool attached = equals != std::string::npos;
     if (flag->value.empty() ? attached : !attached && i + 1 == words.size()) {
       return InvalidArgument(
-          "align " + command.name + ": --" + name +
+          "align " + command.name + ": " + dashed +
           (attached ? " takes no value" : " needs a value: " + flag->value));
     }
-    arguments.flags[name] = flag->value.empty() ? ""
-                            : attached          ? word.substr(equals + 1)
-                                                : words[++i];
+    arguments.flags[flag->name] = flag->value.empty() ? ""
+                                  : attached          ? word.substr(equals + 1)
+                                                      : words[++i];
   }
   return arguments;
 }
@@ -136,7 +138,9 @@ std::string ProgramHelp() {
             std::string(12 - std::min<size_t>(11, command.name.size()), ' ') +
             command.summary + "\n";
   }
-  return text + "\n`align COMMAND --help` shows a command's arguments.\n";
+  return text +
+         "\n`align COMMAND --help` shows a command's arguments, "
+         "`align --version` the version.\n";
 }
 
 std::string CommandHelp(const Command& command) {
@@ -154,19 +158,28 @@ std::string CommandHelp(const Command& command) {
 int RunProgram(const std::vector<std::string>& words) {
   std::signal(SIGINT, OnInterrupt);
   std::signal(SIGTERM, OnInterrupt);
-  if (words.empty() || words[0] == "--help" || words[0] == "-h" ||
-      words[0] == "help") {
+  const std::string first = words.empty() ? "" : words[0];
+  if (first == "--version") {
+    std::puts("align " ALIGN_VERSION);
+    return 0;
+  }
+  const bool help = first == "--help" || first == "-h" || first == "help";
+  if (words.empty() || (help && words.size() == 1)) {
     std::fputs(ProgramHelp().c_str(), words.empty() ? stderr : stdout);
     return words.empty() ? 2 : 0;
   }
+  // `align help COMMAND` is `align COMMAND --help`.
+  const std::string name = help ? words[1] : first;
   const std::vector<Command>& commands = Commands();
-  const auto command = std::ranges::find(commands, words[0], &Command::name);
+  const auto command = std::ranges::find(commands, name, &Command::name);
   absl::Status status;
   if (command == commands.end()) {
     std::vector<std::string> known;
     for (const Command& c : commands) known.push_back(c.name);
     status = InvalidArgument("align: " +
-                             losses::UnknownName("command", words[0], known));
+                             losses::UnknownName("command", name, known));
+  } else if (help) {
+    std::fputs(CommandHelp(*command).c_str(), stdout);
   } else {
     status = RunCommand(*command, {words.begin() + 1, words.end()});
   }

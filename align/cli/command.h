@@ -35,14 +35,15 @@ struct Command {
   std::string summary;  // one line
   std::vector<Flag> flags;
   absl::Status (*run)(const Arguments&);
+  bool overrides = false;  // takes key.path=value arguments
 };
 
 // Every command, in the order of `align --help`.
 const std::vector<Command>& Commands();
 
 // Splits `words` (after the command's name) by the command's flags. "--" ends
-// flags. kInvalidArgument for an unknown flag, with near misses, or a flag
-// without its value.
+// flags; "-" alone is an argument. kInvalidArgument for an unknown flag, with
+// near misses, or a flag without its value.
 absl::StatusOr<Arguments> ParseArguments(const Command& command,
                                          const std::vector<std::string>& words);
 

@@ -9,6 +9,7 @@
 #include "align/cli/command.h"
 #include "align/cli/inspect.h"
 #include "align/config/compare_job.h"
+#include "align/config/compare_needs.h"
 #include "align/config/parse.h"
 #include "align/config/train_job.h"
 #include "align/data/import.h"
@@ -32,9 +33,10 @@ absl::Status ExpectPositional(const Arguments& arguments, size_t count,
 }
 
 absl::StatusOr<std::string> RequiredFlag(const Arguments& arguments,
-                                         const std::string& flag) {
+                                         const std::string& flag,
+                                         const std::string& usage) {
   if (arguments.Has(flag)) return arguments.Get(flag, "");
-  return InvalidArgument("--" + flag + " is missing");
+  return InvalidArgument("--" + flag + " is missing. Usage: " + usage);
 }
 
 constexpr char kImportUsage[] =
@@ -43,7 +45,8 @@ absl::Status ImportCommand(const Arguments& arguments) {
   if (arguments.positional.empty()) {
     return InvalidArgument(std::string("no input. Usage: ") + kImportUsage);
   }
-  ALIGN_ASSIGN_OR_RETURN(const std::string out, RequiredFlag(arguments, "out"));
+  ALIGN_ASSIGN_OR_RETURN(const std::string out,
+                         RequiredFlag(arguments, "out", kImportUsage));
   ALIGN_ASSIGN_OR_RETURN(
       const ImportResult result,
       Import(arguments.positional, out, {.strict = arguments.Has("strict")}));
@@ -64,7 +67,8 @@ absl::Status TrainCommand(const Arguments& arguments) {
     std::printf("%s\n%s", ConfigText(config).c_str(), needs.c_str());
     return absl::OkStatus();
   }
-  ALIGN_ASSIGN_OR_RETURN(const std::string out, RequiredFlag(arguments, "out"));
+  ALIGN_ASSIGN_OR_RETURN(const std::string out,
+                         RequiredFlag(arguments, "out", kTrainUsage));
   ALIGN_RETURN_IF_ERROR(RunTrainJob(config, out, StopRequested));
   PrintLine("model: " + out + "/model");
   return absl::OkStatus();
@@ -112,10 +116,12 @@ absl::Status CompareCommand(const Arguments& arguments) {
   ALIGN_RETURN_IF_ERROR(
       LoadConfig(arguments.positional[0], arguments.overrides, config));
   if (arguments.Has("dry-run")) {
-    std::fputs(ConfigText(config).c_str(), stdout);
+    ALIGN_ASSIGN_OR_RETURN(const std::string needs, DescribeCompareJob(config));
+    std::printf("%s\n%s", ConfigText(config).c_str(), needs.c_str());
     return absl::OkStatus();
   }
-  ALIGN_ASSIGN_OR_RETURN(const std::string out, RequiredFlag(arguments, "out"));
+  ALIGN_ASSIGN_OR_RETURN(const std::string out,
+                         RequiredFlag(arguments, "out", kCompareUsage));
   if (arguments.Has("stage")) {
     return RunCompareStageByName(config, out, arguments.Get("stage", ""),
                                  StopRequested);
@@ -130,7 +136,8 @@ absl::Status CompareCommand(const Arguments& arguments) {
 }
 
 const Flag kOut = {"out", "DIR", "where results go"};
-const Flag kDryRun = {"dry-run", "", "print the resolved config and stop"};
+const Flag kDryRun = {"dry-run", "",
+                      "print the resolved config and memory need, and stop"};
 
 }  // namespace
 
@@ -146,7 +153,8 @@ const std::vector<Command>& Commands() {
        kTrainUsage,
        "Trains by sft, reward or preference, and continues a stopped run.",
        {kOut, kDryRun},
-       TrainCommand},
+       TrainCommand,
+       true},
       {"sample",
        kSampleUsage,
        "Samples replies to prompts.",
@@ -169,7 +177,8 @@ const std::vector<Command>& Commands() {
        kCompareUsage,
        "Runs SFT, best-of-n, DPO, RSO and PPO side by side.",
        {kOut, kDryRun, {"stage", "NAME", "run only this stage, here"}},
-       CompareCommand},
+       CompareCommand,
+       true},
       {"show-batch",
        kShowBatchUsage,
        "Shows what a training batch scores, token by token.",

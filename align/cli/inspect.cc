@@ -54,13 +54,15 @@ absl::StatusOr<samplers::SamplingOptions> SamplingFlags(
 absl::StatusOr<std::vector<PromptExample>> PromptFlags(
     const Arguments& arguments, const Tokenizer& tokenizer) {
   std::vector<pb::Record> records;
+  if (arguments.Has("prompts") == arguments.Has("prompt")) {
+    return InvalidArgument("expected one of --prompt and --prompts. Usage: " +
+                           std::string(kSampleUsage));
+  }
   if (arguments.Has("prompts")) {
     ALIGN_ASSIGN_OR_RETURN(records, ReadRecords(arguments.Get("prompts", "")));
-  } else if (arguments.Has("prompt")) {
+  } else {
     records.emplace_back().mutable_prompt()->mutable_prompt()->set_text(
         arguments.Get("prompt", ""));
-  } else {
-    return InvalidArgument("expected --prompt or --prompts");
   }
   ALIGN_ASSIGN_OR_RETURN(Tokenized<PromptExample> prompts,
                          TokenizePrompts(records, tokenizer, {}));
@@ -214,11 +216,12 @@ absl::Status EvalCommand(const Arguments& arguments) {
   ALIGN_ASSIGN_OR_RETURN(
       const int64_t most,
       arguments.GetInteger("max-records", 1 << 30, 1, 1 << 30));
+  const int64_t positions = model->config().max_position_embeddings;
   TokenizeOptions options;
   ALIGN_ASSIGN_OR_RETURN(
       options.max_length,
-      arguments.GetInteger("max-length", 256, 2,
-                           model->config().max_position_embeddings));
+      arguments.GetInteger("max-length", std::min<int64_t>(256, positions), 2,
+                           positions));
   options.block_length = options.max_length;
   if (static_cast<int64_t>(records.size()) > most) records.resize(most);
   if (records.empty()) {
@@ -265,8 +268,12 @@ absl::Status ShowBatchCommand(const Arguments& arguments) {
 
 absl::Status ListCommand(const Arguments& arguments) {
   const std::vector<std::string>& words = arguments.positional;
-  if (words.empty() || words[0] != "losses" || words.size() > 2) {
-    return InvalidArgument(std::string("Usage: ") + kListUsage);
+  if (words.empty() || words.size() > 2) {
+    return InvalidArgument(std::string("expected what to list. Usage: ") +
+                           kListUsage);
+  }
+  if (words[0] != "losses") {
+    return InvalidArgument(losses::UnknownName("list", words[0], {"losses"}));
   }
   std::vector<std::string> known;
   bool found = words.size() == 1;

@@ -1,0 +1,203 @@
+// Every command on tiny inputs, as a user runs it.
+
+#include "losses/registry.h"
+#include "tests/cli/cli_fixture.h"
+
+namespace align {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+TEST_F(CliTest, HelpOfTheProgramListsEveryCommand) {
+  const std::string help = Output({"--help"});
+  for (const std::string& command : kCommands) {
+    EXPECT_THAT(help, HasSubstr("\n  " + command + " "));
+  }
+  EXPECT_EQ(Output({"help"}), help);
+  EXPECT_EQ(Output({"-h"}), help);
+  const ProcessResult nothing = Align({});
+  EXPECT_EQ(nothing.exit_code, 2);
+  EXPECT_EQ(nothing.err, help);
+}
+
+TEST_F(CliTest, HelpOfACommandShowsItsUsageAndFlags) {
+  for (const std::string& command : kCommands) {
+    SCOPED_TRACE(command);
+    const std::string help = Output({command, "--help"});
+    EXPECT_THAT(help, StartsWith("Usage: align " + command));
+    EXPECT_THAT(help, HasSubstr("--threads N"));
+    EXPECT_EQ(Output({command, "-h"}), help);
+    EXPECT_EQ(Output({"help", command}), help);
+  }
+  EXPECT_THAT(Output({"compare", "--help"}), HasSubstr("--dry-run"));
+}
+
+TEST_F(CliTest, VersionIsTheProjects) {
+  EXPECT_THAT(Output({"--version"}),
+              ::testing::MatchesRegex("align [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+TEST_F(CliTest, ListLossesHasEveryLossAndItsOptions) {
+  const std::string list = Output({"list", "losses"});
+  const std::string table = Output({"list", "losses", "--markdown"});
+  for (const losses::PairLossEntry& entry : losses::PairLosses()) {
+    EXPECT_THAT(list, HasSubstr(entry.name));
+    EXPECT_THAT(table, HasSubstr("| `" + entry.name + "` |"));
+    const std::string one = Output({"list", "losses", entry.name});
+    for (const losses::Option& option : entry.options()) {
+      EXPECT_THAT(one, HasSubstr(option.name + " = " + option.default_text));
+    }
+  }
+}
+
+TEST_F(CliTest, ImportSaysWhatItTookAndDropped) {
+  Write("mixed.jsonl", R"({"prompt": "a", "chosen": "b", "rejected": "c"})"
+                       "\nnot json\n");
+  const std::vector<std::string> words = {"import", Path("mixed.jsonl"),
+                                          "--out", Path("mixed.tfrecord")};
+  const std::string report = Output(words);
+  EXPECT_THAT(report, HasSubstr("mixed.jsonl:2"));
+  EXPECT_TRUE(FileExists(Path("mixed.tfrecord")));
+  std::vector<std::string> strict = words;
+  strict.push_back("--strict");
+  ExpectRefused(strict, {"mixed.jsonl:2"});
+}
+
+// A path may have an equals sign.
+TEST_F(CliTest, ImportTakesPathsThatLookLikeOverrides) {
+  const ProcessResult result = Align({"import", "a.b=c", "--out", Path("o")});
+  EXPECT_THAT(result.err, HasSubstr("a.b=c"));
+  EXPECT_THAT(result.err, Not(HasSubstr("no input")));
+}
+
+TEST_F(CliTest, ShowBatchDecodesWhatIsScored) {
+  for (const char* name : {"pairs", "texts"}) {
+    const std::string shown = Output({"show-batch", model(), Import(name)});
+    EXPECT_THAT(shown, HasSubstr("segment"));
+  }
+}
+
+TEST_F(CliTest, SampleDependsOnTheSeedAndNotOnThreads) {
+  const std::vector<std::string> words = {
+      "sample", model(), "--prompt", "ab", "--max-new-tokens", "12"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    return Output(all);
+  };
+  const std::string one = with({"--threads", "1"});
+  EXPECT_THAT(one, StartsWith("ab"));
+  EXPECT_EQ(with({"--threads=2"}), one);
+  EXPECT_NE(with({"--seed", "7"}), one);
+  const std::string greedy = with({"--temperature", "0"});
+  EXPECT_EQ(with({"--temperature", "0", "--seed", "9"}), greedy);
+  EXPECT_EQ(with({"--top-k", "1"}), greedy);
+  EXPECT_THAT(with({"--samples", "3"}), HasSubstr("---\n"));
+}
+
+TEST_F(CliTest, SampleReadsPromptsFromRecords) {
+  const std::string text = Output({"sample", model(), "--prompts",
+                                   Import("pairs"), "--max-new-tokens", "2"});
+  EXPECT_THAT(text, HasSubstr("say 0"));
+  EXPECT_THAT(text, HasSubstr("say 11"));
+}
+
+// Also: the default length fits a model of 64 positions.
+TEST_F(CliTest, EvalMeasuresLanguageAndRewardModels) {
+  const std::string text = Output({"eval", model(), Import("texts")});
+  EXPECT_THAT(text, HasSubstr("perplexity "));
+  EXPECT_THAT(text, HasSubstr("bits_per_byte "));
+  const std::string reward =
+      Output({"eval", Path("reward"), Import("pairs"), "--max-records", "5"});
+  EXPECT_THAT(reward, StartsWith("pairs 5\naccuracy "));
+}
+
+class CliJobTest : public CliTest {
+ protected:
+  void SetUp() override {
+    CliTest::SetUp();
+    Write("train.textproto",
+          "data { max_length: 64 block_length: 32 }\n"
+          "loop { steps: 2 }\n");
+    Write("compare.textproto", R"(
+      prompts { prompt_tokens: 8 train: 4 eval: 3 }
+      sampling { max_new_tokens: 4 }
+      methods: "dpo"
+      dpo { training { steps: 2 batch_size: 2 } })");
+  }
+  std::vector<std::string> TrainWords(const std::string& method,
+                                      const std::string& rows) const {
+    return {"train", Path("train.textproto"), "method=" + method,
+            "model.path=" + model(), "data.train=" + Import(rows)};
+  }
+  std::vector<std::string> CompareWords() const {
+    return {"compare", Path("compare.textproto"), "base.path=" + model(),
+            "prompts.texts=" + Path("texts.jsonl"),
+            "gold.lexicon=" + Path("lexicon.txt")};
+  }
+};
+
+std::vector<std::string> With(std::vector<std::string> words,
+                              const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+TEST_F(CliJobTest, TrainRunsEveryMethodAndSavesAModelThatLoads) {
+  for (const char* method : {"sft", "reward", "preference"}) {
+    SCOPED_TRACE(method);
+    const bool sft = std::string(method) == "sft";
+    const std::string out = Path(std::string("run_") + method);
+    EXPECT_EQ(Output(With(TrainWords(method, sft ? "texts" : "pairs"),
+                          {"--out", out, "--threads", "1"})),
+              "model: " + out + "/model\n");
+    EXPECT_THAT(*ReadFile(out + "/metrics.jsonl"), HasSubstr("\"step\": 2"));
+    const bool reward = std::string(method) == "reward";
+    EXPECT_THAT(
+        Output({"eval", out + "/model", Import(reward ? "pairs" : "texts")}),
+        HasSubstr(reward ? "accuracy" : "perplexity"));
+  }
+}
+
+TEST_F(CliJobTest, TrainDryRunPrintsConfigAndMemoryAndWritesNothing) {
+  const std::string text =
+      Output(With(TrainWords("sft", "texts"),
+                  {"--dry-run", "--out", Path("x"), "loop.steps=7"}));
+  EXPECT_THAT(text, HasSubstr("steps: 7"));
+  EXPECT_THAT(text, HasSubstr("batch_size: 8"));  // a default
+  EXPECT_THAT(text, HasSubstr("parameters: "));
+  EXPECT_THAT(text, HasSubstr(" MB (available: "));
+  EXPECT_FALSE(FileExists(Path("x")));
+}
+
+TEST_F(CliJobTest, CompareDryRunPrintsConfigAndMemoryAndWritesNothing) {
+  const std::string text =
+      Output(With(CompareWords(),
+                  {"--dry-run", "--out", Path("x"), "dpo.training.steps=9"}));
+  EXPECT_THAT(text, HasSubstr("steps: 9"));
+  EXPECT_THAT(text, HasSubstr("\n  dpo "));
+  EXPECT_THAT(text, Not(HasSubstr("\n  ppo ")));
+  EXPECT_THAT(text, HasSubstr("largest stage: "));
+  EXPECT_FALSE(FileExists(Path("x")));
+  ExpectRefused(With(CompareWords(), {"--dry-run", "dpo.training.steps=0"}),
+                {"dpo.training.steps"});
+}
+
+TEST_F(CliJobTest, CompareRunsItsStagesInProcessesAndPrintsTheTable) {
+  const std::vector<std::string> words =
+      With(CompareWords(), {"--out", Path("out"), "--threads", "1"});
+  const std::string first = Output(words);
+  EXPECT_THAT(first, HasSubstr("[1/"));
+  EXPECT_THAT(first, HasSubstr("dpo"));
+  const auto results = ReadFile(Path("out") + "/results.json");
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_THAT(*results, HasSubstr("\"peak_rss_mb\""));
+  EXPECT_THAT(Output(words), HasSubstr("dpo: kept from an earlier run"));
+  // A stage alone needs the plan's name for it.
+  ExpectRefused(With(words, {"--stage", "dpoo"}), {"dpoo"});
+}
+
+}  // namespace
+}  // namespace align
