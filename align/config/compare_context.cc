@@ -15,16 +15,10 @@ namespace {
 // The lexicon's view of the text of each reply.
 train::RewardFunction LexiconJudge(LexiconReward lexicon,
                                    const Tokenizer& tokenizer) {
-  return [lexicon = std::move(lexicon), &tokenizer](
-             std::span<const std::vector<int32_t>>,
-             std::span<const std::vector<int32_t>> replies)
-             -> absl::StatusOr<std::vector<double>> {
-    std::vector<double> scores;
-    for (const std::vector<int32_t>& reply : replies) {
-      scores.push_back(lexicon.Score(tokenizer.DecodeContinuation(reply)));
-    }
-    return scores;
-  };
+  return train::RewardByReply([lexicon = std::move(lexicon),
+                               &tokenizer](const std::vector<int32_t>& reply) {
+    return lexicon.Score(tokenizer.DecodeContinuation(reply));
+  });
 }
 
 }  // namespace
