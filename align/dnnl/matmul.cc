@@ -274,4 +274,11 @@ void Matmul(const MatrixView& a, const MatrixView& b, float* c,
   }
 }
 
+void MatmulInOneCall(const MatrixView& a, const MatrixView& b, float* c,
+                     int64_t c_stride) {
+  ALIGN_CHECK(a.cols == b.rows && c_stride >= b.cols)
+      << "[MatmulInOneCall] shapes do not fit";
+  Call(a, b, c, c_stride, /*accumulate=*/false);
+}
+
 }  // namespace align

@@ -36,6 +36,11 @@ inline MatrixView RowRange(const MatrixView& m, int64_t begin, int64_t count) {
 void Matmul(const MatrixView& a, const MatrixView& b, float* c,
             int64_t c_stride, bool accumulate = false);
 
+// C = A B by a single call of oneDNN on the kernel and threads of its choice,
+// without Matmul's promise: what Matmul's speed is measured against.
+void MatmulInOneCall(const MatrixView& a, const MatrixView& b, float* c,
+                     int64_t c_stride);
+
 // How the promise above is kept, found once per process by comparing bits:
 // kWhole, oneDNN's kernel already keeps it for every M (brgemm on AVX-512);
 // kTiles, only for row counts of 16, 48 and 64, so products are cut

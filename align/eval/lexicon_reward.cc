@@ -3,7 +3,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstddef>
-#include <span>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -81,16 +80,10 @@ double LexiconReward::Score(std::string_view text) const {
 
 train::RewardFunction LexiconRewardFunction(LexiconReward lexicon,
                                             const Tokenizer& tokenizer) {
-  return [lexicon = std::move(lexicon), &tokenizer](
-             std::span<const std::vector<int32_t>>,
-             std::span<const std::vector<int32_t>> replies)
-             -> absl::StatusOr<std::vector<double>> {
-    std::vector<double> scores;
-    for (const std::vector<int32_t>& reply : replies) {
-      scores.push_back(lexicon.Score(tokenizer.DecodeContinuation(reply)));
-    }
-    return scores;
-  };
+  return train::RewardByReply([lexicon = std::move(lexicon),
+                               &tokenizer](const std::vector<int32_t>& reply) {
+    return lexicon.Score(tokenizer.DecodeContinuation(reply));
+  });
 }
 
 }  // namespace align

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "align/tensor/tape.h"
 #include "align/train/reward_objective.h"
@@ -35,6 +36,20 @@ absl::Status CheckRewards(std::span<const double> scores, size_t count) {
     }
   }
   return absl::OkStatus();
+}
+
+RewardFunction RewardByReply(
+    std::function<double(const std::vector<int32_t>& reply)> score) {
+  return [score = std::move(score)](
+             std::span<const std::vector<int32_t>>,
+             std::span<const std::vector<int32_t>> completions)
+             -> absl::StatusOr<std::vector<double>> {
+    std::vector<double> rewards;
+    for (const std::vector<int32_t>& completion : completions) {
+      rewards.push_back(score(completion));
+    }
+    return rewards;
+  };
 }
 
 RewardFunction RewardModelFunction(const Model& model,

@@ -17,6 +17,10 @@ using RewardFunction = std::function<absl::StatusOr<std::vector<double>>(
     std::span<const std::vector<int32_t>> prompts,
     std::span<const std::vector<int32_t>> completions)>;
 
+// A rule on one reply, for rewards that are computed and not learned.
+RewardFunction RewardByReply(
+    std::function<double(const std::vector<int32_t>& reply)> score);
+
 struct RewardModelOptions {
   int64_t max_tokens = 4096;  // of one batch, at least one reply
   double gain = 1;            // reward = gain * score + bias: what makes SFT

@@ -1,0 +1,164 @@
+// One training step, from packed tokens to stepped weights: SFT, reward model,
+// DPO with a frozen reference, and PPO on a rollout that is already there.
+// `tokens` are distinct tokens through the policy, `FLOP` the useful work of
+// ForwardFlops: 3 forward passes of what is trained and 1 of the reference.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "align/data/batches.h"
+#include "align/train/optimizer.h"
+#include "align/train/ppo_objective.h"
+#include "align/train/preference_objective.h"
+#include "align/train/reference.h"
+#include "align/train/reward_objective.h"
+#include "align/train/run_loop.h"
+#include "align/train/sft_objective.h"
+#include "bench/bench_main.h"
+#include "bench/bench_model.h"
+
+namespace align::bench {
+namespace {
+
+// All that one method's step needs. Models are made when a bench starts and
+// end with it, so that only one method's are held at a time.
+struct Method {
+  std::vector<std::shared_ptr<Model>> trained;
+  std::vector<std::shared_ptr<Model>> frozen;
+  std::function<absl::StatusOr<train::MicroStep>()> step;
+  double tokens = 0;
+  double flops = 0;
+};
+using MakeMethod = absl::StatusOr<Method> (*)(const std::string& model);
+
+void Step(benchmark::State& state, MakeMethod make, const std::string& name) {
+  absl::StatusOr<Method> method = make(name);
+  if (!method.ok()) {
+    return state.SkipWithError(Message(method.status()).c_str());
+  }
+  std::vector<ParamStore*> stores;
+  for (const auto& model : method->trained) stores.push_back(&model->params());
+  // The rate does not change the work; this one leaves the models as they are.
+  train::Optimizer optimizer({.learning_rate = 1e-9}, {}, stores);
+  const train::MicroSteps steps =
+      [&]() -> absl::StatusOr<std::optional<train::MicroStep>> {
+    absl::StatusOr<train::MicroStep> step = method->step();
+    if (!step.ok()) return step.status();
+    return std::optional<train::MicroStep>(*std::move(step));
+  };
+  for (auto _ : state) {
+    const auto run =
+        train::RunLoop({.max_steps = 1}, steps, stores, optimizer, {});
+    if (!run.ok()) return state.SkipWithError(Message(run.status()).c_str());
+  }
+  state.counters["tokens"] = Rate(method->tokens);
+  state.counters["FLOP"] = Rate(method->flops);
+}
+
+absl::StatusOr<std::shared_ptr<Model>> Trained(
+    absl::StatusOr<std::unique_ptr<Model>> model, Method& method) {
+  if (!model.ok()) return model.status();
+  (*model)->params().EnableGradients();
+  method.trained.push_back(*std::move(model));
+  return method.trained.back();
+}
+
+// Binds `objective` to `batch` for good and counts its work.
+template <class Batch>
+void Finish(const train::Objective<Batch>& objective, Batch batch,
+            Method& method) {
+  method.tokens = static_cast<double>(batch.packed.rows());
+  for (const auto& model : method.trained) {
+    method.flops += 3 * ForwardFlops(model->config(), batch.packed);
+  }
+  for (const auto& model : method.frozen) {
+    method.flops += ForwardFlops(model->config(), batch.packed);
+  }
+  method.step = [objective, batch = std::move(batch)] {
+    return objective(batch);
+  };
+}
+
+absl::StatusOr<Method> Sft(const std::string& name) {
+  Method method;
+  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(name), method));
+  Finish<SftBatch>(
+      train::SftObjective(*policy),
+      {.packed = RandomBatch({}, policy->config().vocab_size), .ids = {}},
+      method);
+  return method;
+}
+
+PreferenceBatch RandomPairs(int64_t vocab) {
+  return {.packed = RandomBatch({.prompts = 5, .replies = 2}, vocab),
+          .ids = {},
+          .margins = std::vector<double>(5, 0.0)};
+}
+
+absl::StatusOr<Method> RewardModel(const std::string& name) {
+  Method method;
+  ALIGN_ASSIGN_OR_RETURN(const auto model,
+                         Trained(BenchRewardModel(name), method));
+  Finish<PreferenceBatch>(train::RewardObjective(*model, train::BradleyTerry()),
+                          RandomPairs(model->config().vocab_size), method);
+  return method;
+}
+
+absl::StatusOr<Method> Dpo(const std::string& name) {
+  Method method;
+  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(name), method));
+  method.frozen.push_back(CloneModel(*policy));
+  ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
+                         train::MakePairLoss("sigmoid"));
+  Finish<PreferenceBatch>(
+      train::PreferenceObjective(
+          *policy, train::FrozenReference(*method.frozen[0]), loss.loss),
+      RandomPairs(policy->config().vocab_size), method);
+  return method;
+}
+
+absl::StatusOr<Method> Ppo(const std::string& name) {
+  Method method;
+  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(name), method));
+  ALIGN_ASSIGN_OR_RETURN(const auto critic,
+                         Trained(BenchRewardModel(name), method));
+  train::PpoBatch batch;
+  batch.packed = RandomBatch({}, policy->config().vocab_size);
+  ALIGN_ASSIGN_OR_RETURN(const std::vector<float> log_probs,
+                         train::FrozenReference (*policy)(batch.packed));
+  batch.old_log_probs.assign(log_probs.begin(), log_probs.end());
+  batch.old_values.assign(log_probs.size(), 0.0);
+  for (size_t i = 0; i < log_probs.size(); ++i) {
+    batch.advantages.push_back(i % 2 == 0 ? 1 : -1);
+  }
+  batch.returns = batch.advantages;
+  Finish<train::PpoBatch>(train::PpoObjective(*policy, *critic),
+                          std::move(batch), method);
+  return method;
+}
+
+absl::Status Add(const std::string& name) {
+  // A wrong name is an error of the call, not of each bench.
+  ALIGN_RETURN_IF_ERROR(BenchConfig(name).status());
+  const std::pair<const char*, MakeMethod> methods[] = {
+      {"sft", Sft}, {"reward_model", RewardModel}, {"dpo", Dpo}, {"ppo", Ppo}};
+  for (const auto& [method, make] : methods) {
+    benchmark::RegisterBenchmark(("step/" + std::string(method)).c_str(), Step,
+                                 make, name)
+        ->Unit(benchmark::kMillisecond)
+        ->UseRealTime();
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace align::bench
+
+int main(int argc, char** argv) {
+  return align::bench::RunModelBenchmarks(argc, argv, align::bench::Add);
+}
