@@ -32,6 +32,32 @@ inline Eigen::ArrayXd Sigmoid(const Eigen::ArrayXd& x) {
   return x.unaryExpr([](double v) { return Sigmoid(v); });
 }
 
+// The largest exponent that is used, because exp(710) is inf. Beyond it values
+// stay and gradients are 0.
+constexpr double kMaxExponent = 700;
+
+// sigmoid(x), sigmoid(-x) and their logarithms from one exp and one log1p.
+struct LogisticValues {
+  double p, q;          // sigmoid(x), sigmoid(-x) = 1 - p
+  double log_p, log_q;  // both finite for finite x
+};
+inline LogisticValues Logistic(double x) {
+  const double e = std::exp(-std::abs(x));
+  const double large = 1.0 / (1.0 + e), small = e * large;
+  const double log_large = -std::log1p(e);
+  const double log_small = log_large - std::abs(x);
+  return x >= 0 ? LogisticValues{large, small, log_large, log_small}
+                : LogisticValues{small, large, log_small, log_large};
+}
+
+// log(1 - exp(x)) for x < 0: near 0 by expm1, because 1 - exp(x) cancels, and
+// far from it by log1p. Maechler 2012, "Accurately computing log(1 -
+// exp(-|a|))" eq. 7. -inf at 0.
+inline double Log1mExp(double x) {
+  constexpr double kLn2 = 0.693147180559945309417;
+  return x > -kLn2 ? std::log(-std::expm1(x)) : std::log1p(-std::exp(x));
+}
+
 // x limited to [low, high]; gradient 1 inside and on the bounds, 0 outside.
 inline double Clip(double x, double low, double high) {
   return std::min(std::max(x, low), high);

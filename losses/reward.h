@@ -42,4 +42,14 @@ inline BradleyTerryResult BradleyTerryLoss(
           -slope + 2.0 * c * total};
 }
 
+// The same loss written log(1 + exp(r_l - r_w)): OpenRLHF's LogExp, which
+// overflows there from margins of -709 and does not here. No margins, no
+// centring.
+inline BradleyTerryResult LogExpLoss(const Eigen::ArrayXd& chosen,
+                                     const Eigen::ArrayXd& rejected) {
+  const Eigen::ArrayXd x = rejected - chosen;
+  const Eigen::ArrayXd slope = Sigmoid(x);
+  return {x.unaryExpr([](double v) { return Softplus(v); }), -slope, slope};
+}
+
 }  // namespace align::losses

@@ -5,77 +5,11 @@
 #include "losses/kl.h"
 #include "losses/log_softmax.h"
 #include "losses/ppo.h"
-#include "losses/registry.h"
 #include "losses/reward.h"
 #include "losses/token_nll.h"
 
 namespace align::losses {
 namespace {
-
-PairInputs Inputs() {
-  PairInputs in;
-  in.policy_chosen = Eigen::ArrayXd{{-10.0, -3.5, -21.0}};
-  in.policy_rejected = Eigen::ArrayXd{{-12.0, -2.5, -20.0}};
-  in.reference_chosen = Eigen::ArrayXd{{-11.0, -3.0, -19.0}};
-  in.reference_rejected = Eigen::ArrayXd{{-11.5, -3.5, -22.0}};
-  in.chosen_tokens = Eigen::ArrayXd{{5.0, 1.0, 9.0}};
-  in.rejected_tokens = Eigen::ArrayXd{{4.0, 2.0, 7.0}};
-  return in;
-}
-
-TEST(PairLoss, GradientsOfEveryRegisteredLossMatchFiniteDifferences) {
-  const double h = 1e-6;
-  for (const PairLossEntry& entry : PairLosses()) {
-    const PairLossOrError made = MakePairLoss(entry.name);
-    ASSERT_TRUE(made.ok()) << made.error;
-    const PairLossResult at = made.loss(Inputs());
-    for (Eigen::Index i = 0; i < at.loss.size(); ++i) {
-      auto slope = [&](Eigen::ArrayXd PairInputs::*field) {
-        PairInputs up = Inputs(), down = Inputs();
-        (up.*field)[i] += h;
-        (down.*field)[i] -= h;
-        return (made.loss(up).loss.sum() - made.loss(down).loss.sum()) /
-               (2 * h);
-      };
-      EXPECT_NEAR(at.d_policy_chosen[i], slope(&PairInputs::policy_chosen),
-                  1e-7)
-          << entry.name;
-      EXPECT_NEAR(at.d_policy_rejected[i], slope(&PairInputs::policy_rejected),
-                  1e-7)
-          << entry.name;
-    }
-  }
-}
-
-TEST(PairLoss, SigmoidIsLnTwoAtZeroMarginAndFiniteAtExtremes) {
-  PairInputs in = Inputs();
-  in.reference_chosen = in.policy_chosen;
-  in.reference_rejected = in.policy_rejected;
-  EXPECT_NEAR(SigmoidPairLoss(in, {}).loss[1], std::log(2.0), 1e-15);
-  in.policy_chosen[0] = -1e4;
-  in.policy_rejected[0] = 1e4;
-  const PairLossResult out = SigmoidPairLoss(in, {.beta = 1.0});
-  EXPECT_TRUE(out.loss.isFinite().all());
-  EXPECT_DOUBLE_EQ(out.d_policy_chosen[0], -1.0);
-}
-
-TEST(PairLoss, EmptyBatchGivesEmptyResult) {
-  for (const PairLossEntry& entry : PairLosses()) {
-    EXPECT_EQ(MakePairLoss(entry.name).loss(PairInputs()).loss.size(), 0);
-  }
-}
-
-TEST(Registry, ErrorsNameNearMissesAndRanges) {
-  EXPECT_NE(MakePairLoss("sigmod").error.find("did you mean 'sigmoid'"),
-            std::string::npos);
-  EXPECT_NE(MakePairLoss("sigmoid", {{"label_smoothing", "0.7"}})
-                .error.find("[0, 0.5]"),
-            std::string::npos);
-  EXPECT_NE(
-      MakePairLoss("ipo", {{"reduction", "max"}}).error.find("mean | sum"),
-      std::string::npos);
-  EXPECT_FALSE(MakePairLoss("ipo", {{"reduction", "sum"}}).needs.lengths);
-}
 
 TEST(BradleyTerry, MarginAndCentringMatchClosedForm) {
   const auto out = BradleyTerryLoss(

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "losses/chosen_nll.h"
+#include "losses/numerics.h"
+#include "losses/options.h"
+#include "losses/pair.h"
+#include "losses/score.h"
+
+namespace align::losses {
+
+struct OrpoOptions {
+  double beta = 0.1;
+  bool prompt_nll = false;
+  NllAverage nll_average = NllAverage::kTokens;
+
+  void Describe(OptionList& list) {
+    list.Number("beta", &beta, {.low = 0, .open_low = true},
+                "weight of the odds-ratio term; the paper's lambda");
+    list.Flag("prompt_nll", &prompt_nll,
+              "the NLL learns the prompt too (TRL), not only the chosen reply "
+              "(the paper, LLaMA-Factory)");
+    DescribeNllAverage(list, &nll_average);
+  }
+  PairNeeds Needs() const {
+    return {.lengths = true,
+            .coupled = nll_average == NllAverage::kTokens,
+            .prompt_nll = prompt_nll};
+  }
+};
+
+// log(p / (1 - p)) of a mean log-prob x <= 0 and its slope 1 / (1 - p). A reply
+// of probability 1 has infinite odds: x stays below -1e-9, where the slope
+// turns 0.
+inline ValueSlope LogOdds(double x) {
+  constexpr double kHighest = -1e-9;
+  const double low = std::min(x, kHighest);
+  return {low - Log1mExp(low), x <= kHighest ? -1 / std::expm1(low) : 0.0};
+}
+
+// ORPO: NLL of the chosen reply and the odds ratio of mean log-probs, with
+// odds = p / (1 - p), p = exp(log pi / T):
+//   loss = NLL(y_w) - beta log sigmoid(log odds(y_w) - log odds(y_l))
+// Hong et al. 2024 (arXiv 2403.07691), eq. 6 and 7. Rewards are beta * mean
+// log-prob, as TRL's.
+inline PairLossResult OrpoPairLoss(const PairInputs& in,
+                                   const OrpoOptions& options) {
+  PairScores scores = ScorePairs(in, {.reference_free = true});
+  AverageOverTokens(in, scores);
+  PairLossResult out = ZeroResult(in, options.beta);
+  out.chosen_rewards = options.beta * scores.chosen;
+  out.rejected_rewards = options.beta * scores.rejected;
+  for (Eigen::Index i = 0; i < out.loss.size(); ++i) {
+    const ValueSlope w = LogOdds(scores.chosen[i]);
+    const ValueSlope l = LogOdds(scores.rejected[i]);
+    const LogisticValues s = Logistic(w.value - l.value);
+    out.loss[i] = -options.beta * s.log_p;
+    const double slope = -options.beta * s.q;
+    out.d_policy_chosen[i] = slope * w.slope * scores.chosen_slope[i];
+    out.d_policy_rejected[i] = -slope * l.slope * scores.rejected_slope[i];
+  }
+  AddChosenNll(in, 1.0, options.nll_average, out);
+  return out;
+}
+
+}  // namespace align::losses
