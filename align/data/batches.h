@@ -24,6 +24,19 @@ struct PreferenceBatch {
   int64_t pairs() const { return packed.sequences / 2; }
 };
 
+// Single replies that are judged on their own. Sequence i < rows() is the reply
+// of row i on its prompt. If `mismatched`, sequence rows() + i is another row's
+// reply on the prompt of row i (KTO estimates its KL from them).
+struct UnpairedBatch {
+  PackedBatch packed;
+  std::vector<std::string> ids;        // of the records, one a row
+  std::vector<uint8_t> desirable;      // one a row
+  std::vector<double> density_ratios;  // one a row; see UnpairedExample
+  bool mismatched = false;
+
+  int64_t rows() const { return static_cast<int64_t>(ids.size()); }
+};
+
 // Prompts to sample replies to.
 struct PromptBatch {
   std::vector<std::vector<int32_t>> prompts;

@@ -1,6 +1,7 @@
 #include "align/data/examples.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -29,6 +30,8 @@ std::string_view KindName(pb::Record::KindCase kind) {
       return "prompt";
     case pb::Record::kText:
       return "free text";
+    case pb::Record::kUnpaired:
+      return "labelled reply";
     case pb::Record::KIND_NOT_SET:
       break;
   }
@@ -146,13 +149,37 @@ class RecordTokenizer {
     return Finish(std::move(example));
   }
 
-  absl::StatusOr<std::optional<SftExample>> Completion(
-      const pb::SftExample& sft) {
-    ALIGN_ASSIGN_OR_RETURN(PromptIds prompt, Prompt(sft.prompt()));
+  // `record` has a prompt and a completion.
+  template <class Record>
+  absl::StatusOr<std::optional<SftExample>> Completion(const Record& record) {
+    ALIGN_ASSIGN_OR_RETURN(PromptIds prompt, Prompt(record.prompt()));
     SftExample example;
-    example.completion = Reply(prompt, sft.completion());
+    example.completion = Reply(prompt, record.completion());
     example.prompt = std::move(prompt.ids);
     return Finish(std::move(example));
+  }
+
+  // The pair without its id; nullopt: dropped.
+  absl::StatusOr<std::optional<PairExample>> Pair(
+      const pb::PreferencePair& pair) {
+    ALIGN_ASSIGN_OR_RETURN(PromptIds prompt, Prompt(pair.prompt()));
+    PairExample example;
+    example.margin = pair.margin();
+    example.chosen = Reply(prompt, pair.chosen());
+    example.rejected = Reply(prompt, pair.rejected());
+    example.prompt = std::move(prompt.ids);
+    if (example.prompt.empty()) {
+      Drop(kEmptyPrompt);
+    } else if (example.chosen.empty() || example.rejected.empty()) {
+      Drop(kEmptyReply);
+    } else if (!HasRoom(example.prompt)) {
+      Drop(kPromptTooLong);
+    } else {
+      FitReply(example.prompt, &example.chosen);
+      FitReply(example.prompt, &example.rejected);
+      return std::optional<PairExample>(std::move(example));
+    }
+    return std::optional<PairExample>();
   }
 
   // BOS, the text's tokens, EOS; empty when the text has no tokens.
@@ -235,27 +262,54 @@ absl::StatusOr<Tokenized<PairExample>> TokenizePairs(
     if (!records[i].has_preference()) {
       return WrongKind(records[i], i, "preference pair");
     }
-    const pb::PreferencePair& pair = records[i].preference();
-    PairExample example;
-    example.margin = pair.margin();
-    example.id = NameOf(pair, i);
-    absl::StatusOr<PromptIds> prompt = rules.Prompt(pair.prompt());
-    if (!prompt.ok()) return AtRecord(prompt.status(), example.id);
-    example.chosen = rules.Reply(*prompt, pair.chosen());
-    example.rejected = rules.Reply(*prompt, pair.rejected());
-    example.prompt = std::move(prompt->ids);
-    if (example.prompt.empty()) {
-      rules.Drop(kEmptyPrompt);
-    } else if (example.chosen.empty() || example.rejected.empty()) {
-      rules.Drop(kEmptyReply);
-    } else if (!rules.HasRoom(example.prompt)) {
-      rules.Drop(kPromptTooLong);
+    auto example = rules.Pair(records[i].preference());
+    const std::string name = NameOf(records[i].preference(), i);
+    if (!example.ok()) return AtRecord(example.status(), name);
+    if (!example->has_value()) continue;
+    (*example)->id = name;
+    result.examples.push_back(**std::move(example));
+  }
+  result.counts = std::move(rules.counts());
+  return result;
+}
+
+absl::StatusOr<Tokenized<UnpairedExample>> TokenizeUnpaired(
+    std::span<const pb::Record> records, const Tokenizer& tokenizer,
+    const TokenizeOptions& options) {
+  ALIGN_ASSIGN_OR_RETURN(RecordTokenizer rules,
+                         RecordTokenizer::Create(tokenizer, options));
+  Tokenized<UnpairedExample> result;
+  std::vector<UnpairedExample> rejected;
+  for (size_t i = 0; i < records.size(); ++i) {
+    const pb::Record& record = records[i];
+    if (record.has_preference()) {
+      const std::string name = NameOf(record.preference(), i);
+      auto pair = rules.Pair(record.preference());
+      if (!pair.ok()) return AtRecord(pair.status(), name);
+      if (!pair->has_value()) continue;
+      rejected.push_back({.prompt = (*pair)->prompt,
+                          .completion = std::move((*pair)->rejected),
+                          .desirable = false,
+                          .id = name + "/rejected"});
+      result.examples.push_back({.prompt = std::move((*pair)->prompt),
+                                 .completion = std::move((*pair)->chosen),
+                                 .desirable = true,
+                                 .id = name + "/chosen"});
+    } else if (record.has_unpaired()) {
+      const std::string name = NameOf(record.unpaired(), i);
+      auto example = rules.Completion(record.unpaired());
+      if (!example.ok()) return AtRecord(example.status(), name);
+      if (!example->has_value()) continue;
+      result.examples.push_back(
+          {.prompt = std::move((*example)->prompt),
+           .completion = std::move((*example)->completion),
+           .desirable = record.unpaired().label(),
+           .id = name});
     } else {
-      rules.FitReply(example.prompt, &example.chosen);
-      rules.FitReply(example.prompt, &example.rejected);
-      result.examples.push_back(std::move(example));
+      return WrongKind(record, i, "labelled reply or preference pair");
     }
   }
+  std::ranges::move(rejected, std::back_inserter(result.examples));
   result.counts = std::move(rules.counts());
   return result;
 }
@@ -269,9 +323,8 @@ absl::StatusOr<Tokenized<SftExample>> TokenizeSft(
   for (size_t i = 0; i < records.size(); ++i) {
     if (!records[i].has_sft()) return WrongKind(records[i], i, "SFT example");
     const pb::SftExample& sft = records[i].sft();
-    absl::StatusOr<std::optional<SftExample>> example =
-        sft.messages().empty() ? rules.Completion(sft)
-                               : rules.Conversation(sft);
+    auto example = sft.messages().empty() ? rules.Completion(sft)
+                                          : rules.Conversation(sft);
     if (!example.ok()) return AtRecord(example.status(), NameOf(sft, i));
     if (!example->has_value()) continue;
     (*example)->id = NameOf(sft, i);

@@ -54,6 +54,17 @@ struct SftExample {
   std::string id;
 };
 
+// One reply to a prompt, judged on its own.
+struct UnpairedExample {
+  std::vector<int32_t> prompt;  // not empty
+  std::vector<int32_t> completion;
+  bool desirable = false;
+  std::string id;
+  // Density of the prompt among desirable examples over that among undesirable
+  // ones; 1: not estimated.
+  double density_ratio = 1;
+};
+
 struct PromptExample {
   std::vector<int32_t> prompt;  // not empty
   std::string id;
@@ -88,6 +99,15 @@ absl::StatusOr<Tokenized<PairExample>> TokenizePairs(
 // prompt; every reply is scored and what stands between replies is not. EOS
 // follows the last reply, and what follows that is left out.
 absl::StatusOr<Tokenized<SftExample>> TokenizeSft(
+    std::span<const pb::Record> records, const Tokenizer& tokenizer,
+    const TokenizeOptions& options);
+
+// Unpaired records, and preference pairs taken apart: the chosen reply stands
+// where the pair does, and the rejected replies of all pairs follow at the end
+// (TRL's order), so that neighbours are not replies to one prompt. The ids of a
+// pair's two examples end in "/chosen" and "/rejected"; a pair either of whose
+// replies is empty is dropped whole.
+absl::StatusOr<Tokenized<UnpairedExample>> TokenizeUnpaired(
     std::span<const pb::Record> records, const Tokenizer& tokenizer,
     const TokenizeOptions& options);
 

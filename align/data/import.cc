@@ -35,6 +35,8 @@ void SetIdAndSource(const std::string& id, const std::string& source,
       return set(record.mutable_prompt());
     case pb::Record::kText:
       return set(record.mutable_text());
+    case pb::Record::kUnpaired:
+      return set(record.mutable_unpaired());
     case pb::Record::KIND_NOT_SET:
       return;
   }

@@ -1,5 +1,6 @@
 #include "align/data/loader.h"
 
+#include <algorithm>
 #include <numeric>
 #include <string>
 
@@ -21,13 +22,27 @@ std::vector<int64_t> ExampleOrder(int64_t count, uint64_t seed, int64_t epoch) {
       .Permutation(count);
 }
 
+std::vector<int64_t> MismatchedPartners(int64_t count, int64_t group) {
+  std::vector<int64_t> partners(count);
+  for (int64_t begin = 0; begin < count; begin += group) {
+    const int64_t end = std::min(begin + group, count);
+    partners[begin] = end - 1;
+    for (int64_t i = begin + 1; i < end; ++i) partners[i] = i - 1;
+  }
+  if (count > 1 && (count - 1) % group == 0) partners[count - 1] = count - 2;
+  return partners;
+}
+
 absl::StatusOr<BatchCursor> BatchCursor::Create(const LoaderOptions& options,
                                                 std::vector<int64_t> rows) {
-  if (options.batch_size < 1 || options.epochs < 0 || options.max_tokens < 0) {
+  if (options.batch_size < 1 || options.epochs < 0 || options.max_tokens < 0 ||
+      options.mismatch_group < 0) {
     return InvalidArgument(
         "loader options: batch_size " + std::to_string(options.batch_size) +
         ", epochs " + std::to_string(options.epochs) + ", max_tokens " +
-        std::to_string(options.max_tokens) + "; at least 1, 0 and 0 expected");
+        std::to_string(options.max_tokens) + ", mismatch_group " +
+        std::to_string(options.mismatch_group) +
+        "; at least 1, 0, 0 and 0 expected");
   }
   if (rows.empty()) {
     return InvalidArgument("loader: no examples; at least one expected");
@@ -38,6 +53,9 @@ absl::StatusOr<BatchCursor> BatchCursor::Create(const LoaderOptions& options,
 BatchCursor::BatchCursor(const LoaderOptions& options,
                          std::vector<int64_t> rows)
     : options_(options), rows_(std::move(rows)) {
+  if (options.mismatch_group > 0) {
+    partners_ = MismatchedPartners(count(), options.mismatch_group);
+  }
   StartEpoch(0);
 }
 
@@ -94,6 +112,16 @@ std::optional<std::vector<int64_t>> BatchCursor::Next() {
   }
 }
 
+std::vector<int64_t> BatchCursor::Partners(size_t count) const {
+  std::vector<int64_t> examples;
+  if (partners_.empty()) return examples;
+  const int64_t begin = position_.index - static_cast<int64_t>(count);
+  for (int64_t i = begin; i < position_.index; ++i) {
+    examples.push_back(order_[partners_[i]]);
+  }
+  return examples;
+}
+
 int64_t RowsOf(const PairExample& example, const LoaderOptions& options) {
   return Size(example.prompt) * (options.share_prefix ? 1 : 2) +
          Size(example.chosen) + Size(example.rejected);
@@ -105,6 +133,11 @@ int64_t RowsOf(const SftExample& example, const LoaderOptions&) {
 
 int64_t RowsOf(const PromptExample& example, const LoaderOptions&) {
   return Size(example.prompt);
+}
+
+int64_t RowsOf(const UnpairedExample& example, const LoaderOptions& options) {
+  return Size(example.prompt) +
+         Size(example.completion) * (options.mismatch_group > 0 ? 2 : 1);
 }
 
 PreferenceBatch Pack(const std::vector<PairExample>& examples,
@@ -145,6 +178,26 @@ PromptBatch Pack(const std::vector<PromptExample>& examples,
     batch.prompts.push_back(example.prompt);
     batch.ids.push_back(example.id);
     batch.numbers.push_back(example.number);
+  }
+  return batch;
+}
+
+UnpairedBatch Pack(const std::vector<UnpairedExample>& examples,
+                   std::span<const int64_t> indices,
+                   std::span<const int64_t> partners) {
+  UnpairedBatch batch;
+  std::vector<int32_t> prompts;
+  for (const int64_t index : indices) {
+    const UnpairedExample& example = examples[index];
+    prompts.push_back(batch.packed.AppendPrompt(example.prompt));
+    batch.packed.AppendCompletion(prompts.back(), example.completion);
+    batch.ids.push_back(example.id);
+    batch.desirable.push_back(example.desirable ? 1 : 0);
+    batch.density_ratios.push_back(example.density_ratio);
+  }
+  batch.mismatched = !partners.empty();
+  for (size_t i = 0; i < partners.size(); ++i) {
+    batch.packed.AppendCompletion(prompts[i], examples[partners[i]].completion);
   }
   return batch;
 }

@@ -21,7 +21,8 @@ absl::StatusOr<std::vector<pb::Record>> ReadRecords(const std::string& path) {
       return InvalidArgument(
           path + ": record " + std::to_string(i) + " at offset " +
           std::to_string(file.offset(i)) +
-          (parsed ? ": empty; expected a preference, sft, prompt or text record"
+          (parsed ? ": empty; expected a preference, sft, prompt, text or "
+                    "unpaired record"
                   : ": not an align.pb.Record"));
     }
   }

@@ -129,8 +129,10 @@ Outcome ReadConversation(std::string_view key, const element& value,
   return std::nullopt;
 }
 
+// `Example` has a completion.
+template <class Example>
 Outcome ReadCompletion(std::string_view key, const element& value,
-                       pb::SftExample& example) {
+                       Example& example) {
   std::string_view text;
   if (value.get(text) == simdjson::SUCCESS) {
     example.set_completion(std::string(text));
@@ -144,6 +146,45 @@ Outcome ReadCompletion(std::string_view key, const element& value,
   }
   if (IsBlank(example.completion())) return Drop{DropReason::kEmptyReply, ""};
   return std::nullopt;
+}
+
+// The key of the row's label, if it has one.
+const char* LabelKey(const object& row) {
+  for (const char* key : {"label", "kto_tag"}) {
+    if (FindField(row, key)) return key;
+  }
+  return nullptr;
+}
+
+// true or false, or 1 or 0.
+Outcome ReadLabel(const char* key, const element& value,
+                  pb::UnpairedExample& example) {
+  bool flag = false;
+  int64_t number = 0;
+  if (value.get(flag) != simdjson::SUCCESS) {
+    if (value.get(number) != simdjson::SUCCESS ||
+        (number != 0 && number != 1)) {
+      return BadField(key, "true or false");
+    }
+    flag = number == 1;
+  }
+  example.set_label(flag);
+  return std::nullopt;
+}
+
+// All but the last message, an assistant's, are the prompt.
+Outcome ReadLabelledMessages(std::string_view key, const element& value,
+                             pb::UnpairedExample& example) {
+  Messages turns;
+  if (auto drop = ReadMessages(key, value, turns)) return drop;
+  if (turns.empty() || turns.back().role() != "assistant") {
+    return Drop{DropReason::kNoReply, ""};
+  }
+  example.set_completion(turns.back().content());
+  turns.pop_back();
+  if (turns.empty()) return Drop{DropReason::kEmptyPrompt, ""};
+  AddMessages(turns, *example.mutable_prompt());
+  return CheckPrompt(example.prompt());
 }
 
 // The text of an `id`, or of the number that it is.
@@ -197,6 +238,35 @@ Outcome ReadSft(const object& row, RowShape& shape, pb::Record& record) {
   return ReadCompletion("output", *FindField(row, "output"), example);
 }
 
+Outcome ReadUnpaired(const object& row, const char* label, RowShape& shape,
+                     pb::Record& record) {
+  auto& example = *record.mutable_unpaired();
+  example.set_id(ReadId(row));
+  if (auto drop = ReadLabel(label, *FindField(row, label), example)) {
+    return drop;
+  }
+  Outcome drop;
+  if (const auto completion = FindField(row, "completion")) {
+    shape = RowShape::kLabelled;
+    drop = ReadPrompt(*FindField(row, "prompt"), *example.mutable_prompt());
+    return drop ? drop : ReadCompletion("completion", *completion, example);
+  }
+  if (const auto output = FindField(row, "output")) {
+    shape = RowShape::kLabelled;
+    Messages turns;
+    if ((drop = ReadInstruction(row, turns))) return drop;
+    AddMessages(turns, *example.mutable_prompt());
+    return ReadCompletion("output", *output, example);
+  }
+  shape = RowShape::kLabelledMessages;
+  const char* key = FindField(row, "messages") ? "messages" : "conversations";
+  drop = ReadLabelledMessages(key, *FindField(row, key), example);
+  if (!drop && IsBlank(example.completion())) {
+    return Drop{DropReason::kEmptyReply, ""};
+  }
+  return drop;
+}
+
 Drop UnknownShape(const object& row) {
   std::string keys;
   for (const auto field : row) {
@@ -220,8 +290,9 @@ Outcome ReadRow(const object& row, RowShape& shape, pb::Record& record) {
   const bool sft = has("messages") || has("conversations") ||
                    (has("prompt") && has("completion")) ||
                    (has("instruction") && has("output"));
-  if (has("chosen") || has("rejected") || (sft && has("label"))) {
-    return UnknownShape(row);
+  if (has("chosen") || has("rejected")) return UnknownShape(row);
+  if (const char* label = LabelKey(row); sft && label != nullptr) {
+    return ReadUnpaired(row, label, shape, record);
   }
   if (sft) return ReadSft(row, shape, record);
   if (const auto prompt = FindField(row, "prompt")) {

@@ -31,9 +31,11 @@ struct RowOutcome {
 //
 // A reply that is blank, two equal replies, and conversations without an
 // assistant's turn teach nothing and are dropped. An empty `prompt` beside
-// replies is taken: they are texts from nothing. Rows with a `label` beside
-// messages or a completion (KTO's) are of no shape known here: half of them
-// are replies to avoid.
+// replies is taken: they are texts from nothing.
+//
+// A `label` (true or false, 1 or 0; LLaMA-Factory's `kto_tag` too) beside a
+// prompt and a completion, or beside messages that end with the assistant's,
+// makes the row an unpaired example: half of those replies are to be avoided.
 class RowConverter {
  public:
   // Rows nested deeper than max_depth are bad JSON.

@@ -22,6 +22,10 @@ std::string_view ShapeName(RowShape shape) {
       return "text";
     case RowShape::kPrompt:
       return "prompt";
+    case RowShape::kLabelled:
+      return "prompt, completion, label";
+    case RowShape::kLabelledMessages:
+      return "messages, label";
   }
   return "";
 }

@@ -17,8 +17,10 @@ enum class RowShape {
   kAlpaca,            // instruction, output, with input and system if present
   kText,              // text
   kPrompt,            // prompt
+  kLabelled,          // prompt, completion, label
+  kLabelledMessages,  // messages or conversations, label
 };
-inline constexpr int kRowShapes = 9;
+inline constexpr int kRowShapes = 11;
 std::string_view ShapeName(RowShape shape);
 
 // Why a row is not taken.

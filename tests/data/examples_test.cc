@@ -72,6 +72,46 @@ TEST(TokenizeTest, PairsAreBosPromptAndRepliesWithEos) {
   EXPECT_EQ(pair.id, "#0");
 }
 
+TEST(TokenizeTest, UnpairedRecordsKeepTheirLabelsAndPairsAreTakenApart) {
+  Records records = {PairRecord("a", "b", "c"), PairRecord("d", "e", "f")};
+  pb::UnpairedExample* unpaired = records.emplace_back().mutable_unpaired();
+  unpaired->mutable_prompt()->set_text("g");
+  unpaired->set_completion("h");
+  unpaired->set_label(true);
+  unpaired->set_id("u");
+  const auto made = TokenizeUnpaired(records, ByteTokenizer(), {});
+  ASSERT_TRUE(made.ok()) << made.status();
+  std::string all;
+  for (const UnpairedExample& example : made->examples) {
+    all += Text(example.prompt) + Text(example.completion) +
+           (example.desirable ? "+ " : "- ") + example.id + "\n";
+    EXPECT_EQ(example.density_ratio, 1);
+  }
+  EXPECT_EQ(all,
+            "<s>ab</s>+ #0/chosen\n<s>de</s>+ #1/chosen\n<s>gh</s>+ u\n"
+            "<s>ac</s>- #0/rejected\n<s>df</s>- #1/rejected\n");
+}
+
+TEST(TokenizeTest, UnpairedRecordsAreTruncatedDroppedAndCheckedAsOthersAre) {
+  Records records(2);
+  records[0].mutable_unpaired()->mutable_prompt()->set_text("abcdef");
+  records[0].mutable_unpaired()->set_completion("x");
+  records[1].mutable_unpaired()->mutable_prompt()->set_text("a");
+  records[1].mutable_unpaired()->set_completion("xyz");
+  auto made = TokenizeUnpaired(records, ByteTokenizer(), {.max_length = 4});
+  ASSERT_TRUE(made.ok()) << made.status();
+  ASSERT_EQ(made->examples.size(), 1u);
+  EXPECT_EQ(Text(made->examples[0].completion), "xy");
+  EXPECT_EQ(made->counts.truncated_replies, 1);
+  EXPECT_THAT(
+      made->counts.dropped,
+      UnorderedElementsAre(Pair("prompt leaves no room for the reply", 1)));
+  records[0] = PromptRecord("p");
+  made = TokenizeUnpaired(records, ByteTokenizer(), {});
+  EXPECT_THAT(std::string(made.status().message()),
+              HasSubstr("record #0: a prompt; a labelled reply or"));
+}
+
 TEST(TokenizeTest, TextBlocksLabelEveryTokenOfTheStreamButTheFirstOnes) {
   Records records(3);
   records[0].mutable_text()->set_text("abcde");

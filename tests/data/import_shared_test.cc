@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -75,8 +76,13 @@ TEST(ImportSharedTest, HhHelpfulOnline) {
 TEST(ImportSharedTest, LlamaFactorySets) {
   EXPECT_EQ(ImportShared("llamafactory/dpo_en_demo.json").taken,
             (Counts{{"conversations, chosen, rejected", 300}}));
-  EXPECT_EQ(ImportShared("llamafactory/kto_en_demo.json").dropped,
-            (Counts{{"unknown shape", 300}}));
+  const Outcome kto = ImportShared("llamafactory/kto_en_demo.json");
+  EXPECT_EQ(kto.taken, (Counts{{"messages, label", 300}}));
+  EXPECT_EQ(std::count_if(kto.records.begin(), kto.records.end(),
+                          [](const pb::Record& record) {
+                            return record.unpaired().label();
+                          }),
+            150);
   EXPECT_EQ(ImportShared("llamafactory/alpaca_en_demo.json").taken,
             (Counts{{"instruction, output", 999}}));
   EXPECT_EQ(ImportShared("llamafactory/v1_sft_demo.jsonl").taken,

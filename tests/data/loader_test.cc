@@ -172,12 +172,100 @@ TEST(LoaderTest, PromptBatchesCarryIdsAndStreamNumbers) {
   EXPECT_THAT(batch->numbers, ElementsAre(4, 2));
 }
 
+std::vector<UnpairedExample> SomeUnpaired(int count) {
+  std::vector<UnpairedExample> examples;
+  for (int i = 0; i < count; ++i) {
+    examples.push_back({.prompt = {i, i},
+                        .completion = std::vector<int32_t>(1 + i % 3, 100 + i),
+                        .desirable = i % 2 == 0,
+                        .id = std::to_string(i),
+                        .density_ratio = 0.5 * i});
+  }
+  return examples;
+}
+
+TEST(MismatchedPartnersTest, RotateTheRepliesOfEachGroup) {
+  EXPECT_THAT(MismatchedPartners(6, 3), ElementsAre(2, 0, 1, 5, 3, 4));
+  EXPECT_THAT(MismatchedPartners(5, 3), ElementsAre(2, 0, 1, 4, 3));
+  EXPECT_THAT(MismatchedPartners(4, 9), ElementsAre(3, 0, 1, 2));
+  // No group of one, unless there is nothing else.
+  EXPECT_THAT(MismatchedPartners(4, 3), ElementsAre(2, 0, 1, 2));
+  EXPECT_THAT(MismatchedPartners(1, 3), ElementsAre(0));
+}
+
+TEST(UnpairedLoaderTest, PutsTheNextReplyOfTheGroupOnEveryPrompt) {
+  auto loader = UnpairedLoader::Create(
+      SomeUnpaired(4),
+      {.batch_size = 4, .shuffle = false, .mismatch_group = 4});
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  const auto batch = loader->Next();
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_TRUE(batch->mismatched);
+  EXPECT_EQ(batch->rows(), 4);
+  EXPECT_THAT(batch->ids, ElementsAre("0", "1", "2", "3"));
+  EXPECT_THAT(batch->desirable, ElementsAre(1, 0, 1, 0));
+  EXPECT_THAT(batch->density_ratios, ElementsAre(0, 0.5, 1, 1.5));
+  const PackedBatch& packed = batch->packed;
+  EXPECT_EQ(packed.sequences, 8);
+  // Four prompts and eight replies; a prompt stands once.
+  EXPECT_EQ(packed.segments.count(), 12);
+  std::vector<int32_t> labels(8), prompts(8);
+  for (const ScoredToken& token : packed.scored) {
+    labels[token.sequence] = token.label;
+  }
+  for (int s = 0; s < 4; ++s) {
+    prompts[s] = packed.segments[2 * s + 1].prefix;
+    prompts[4 + s] = packed.segments[8 + s].prefix;
+  }
+  EXPECT_THAT(labels, ElementsAre(100, 101, 102, 103, 103, 100, 101, 102));
+  EXPECT_THAT(prompts, ElementsAre(0, 2, 4, 6, 0, 2, 4, 6));
+}
+
+TEST(UnpairedLoaderTest, MismatchedRepliesDoNotDependOnTheMicroBatch) {
+  // The labels of each record's mismatched reply, for three epochs of 11.
+  const auto mismatched = [](int64_t batch_size) {
+    auto loader = UnpairedLoader::Create(
+        SomeUnpaired(11),
+        {.batch_size = batch_size, .epochs = 3, .mismatch_group = 4});
+    EXPECT_TRUE(loader.ok()) << loader.status();
+    std::vector<std::pair<std::string, std::vector<int32_t>>> all;
+    while (const auto batch = loader->Next()) {
+      const size_t first = all.size();
+      for (const std::string& id : batch->ids) {
+        all.emplace_back(id, std::vector<int32_t>());
+      }
+      for (const ScoredToken& token : batch->packed.scored) {
+        if (token.sequence < batch->rows()) continue;
+        all[first + token.sequence - batch->rows()].second.push_back(
+            token.label);
+      }
+    }
+    return all;
+  };
+  const auto one = mismatched(1);
+  ASSERT_EQ(one.size(), 33u);
+  EXPECT_EQ(one, mismatched(4));
+  EXPECT_EQ(one, mismatched(3));
+  for (const auto& [id, labels] : one) {
+    ASSERT_FALSE(labels.empty());
+    EXPECT_NE(labels[0], 100 + std::stoi(id));
+  }
+}
+
+TEST(UnpairedLoaderTest, WithoutAGroupNothingIsMismatched) {
+  auto loader = UnpairedLoader::Create(SomeUnpaired(3), {.batch_size = 3});
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  const auto batch = loader->Next();
+  EXPECT_FALSE(batch->mismatched);
+  EXPECT_EQ(batch->packed.sequences, 3);
+}
+
 TEST(LoaderTest, RefusesNoExamplesBadOptionsAndPositionsOutside) {
   EXPECT_EQ(PairLoader::Create({}, {}).status().code(),
             absl::StatusCode::kInvalidArgument);
   for (const LoaderOptions& options :
        {LoaderOptions{.batch_size = 0}, LoaderOptions{.epochs = -1},
-        LoaderOptions{.max_tokens = -1}}) {
+        LoaderOptions{.max_tokens = -1}, LoaderOptions{.mismatch_group = -1}}) {
     EXPECT_EQ(PairLoader::Create(SomePairs(2), options).status().code(),
               absl::StatusCode::kInvalidArgument);
   }

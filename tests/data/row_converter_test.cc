@@ -181,12 +181,45 @@ TEST(RowConverterTest, TakesPromptsAndTexts) {
               R"(text { text: "t" id: "x" })");
 }
 
-TEST(RowConverterTest, RepliesToAvoidAreNotTakenAsExamples) {
+TEST(RowConverterTest, LabelsMakeUnpairedExamples) {
+  const std::string expected =
+      R"(unpaired { prompt { messages { role: "user" content: "a" } }
+                    completion: "b" })";
+  ExpectTaken(R"({"messages":[{"role":"user","content":"a"},
+                  {"role":"assistant","content":"b"}],"label":false})",
+              RowShape::kLabelledMessages, expected);
+  ExpectTaken(R"({"conversations":[{"from":"human","value":"a"},
+                  {"from":"gpt","value":"b"}],"kto_tag":0})",
+              RowShape::kLabelledMessages, expected);
+  ExpectTaken(R"({"instruction":"a","output":"b","kto_tag":false})",
+              RowShape::kLabelled, expected);
+  for (const char* label : {"true", "1"}) {
+    ExpectTaken(R"({"prompt":"p","completion":"c","id":"x","label":)" +
+                    std::string(label) + "}",
+                RowShape::kLabelled,
+                R"(unpaired { prompt { text: "p" } completion: "c" label: true
+                              id: "x" })");
+  }
+}
+
+TEST(RowConverterTest, LabelledRowsThatTeachNothingAreDropped) {
+  for (const char* label : {"\"yes\"", "2", "0.5", "[true]"}) {
+    ExpectDropped(
+        R"({"prompt":"p","completion":"c","label":)" + std::string(label) + "}",
+        DropReason::kBadField);
+  }
+  ExpectDropped(R"({"prompt":"p","completion":" ","label":true})",
+                DropReason::kEmptyReply);
+  ExpectDropped(R"({"prompt":" ","completion":"c","label":true})",
+                DropReason::kEmptyPrompt);
+  ExpectDropped(R"({"messages":[{"role":"user","content":"a"}],"label":true})",
+                DropReason::kNoReply);
+  ExpectDropped(
+      R"({"messages":[{"role":"assistant","content":"a"}],"label":true})",
+      DropReason::kEmptyPrompt);
   ExpectDropped(R"({"messages":[{"role":"user","content":"a"},
-                    {"role":"assistant","content":"b"}],"label":false})",
-                DropReason::kUnknownShape);
-  ExpectDropped(R"({"prompt":"p","completion":"c","label":true})",
-                DropReason::kUnknownShape);
+                    {"role":"assistant","content":""}],"label":true})",
+                DropReason::kEmptyReply);
 }
 
 TEST(RowConverterTest, HostileRowsAreDropped) {
