@@ -88,6 +88,14 @@ absl::StatusOr<int64_t> Arguments::GetInteger(const std::string& flag,
   return value;
 }
 
+absl::Status ExpectPositional(const Arguments& arguments, size_t count,
+                              const std::string& usage) {
+  if (arguments.positional.size() == count) return absl::OkStatus();
+  return InvalidArgument(
+      "expected " + std::to_string(count) + " argument(s), got " +
+      std::to_string(arguments.positional.size()) + ". Usage: " + usage);
+}
+
 absl::StatusOr<Arguments> ParseArguments(
     const Command& command, const std::vector<std::string>& words) {
   const std::vector<Flag> flags = AllFlags(command);

@@ -47,6 +47,10 @@ const std::vector<Command>& Commands();
 absl::StatusOr<Arguments> ParseArguments(const Command& command,
                                          const std::vector<std::string>& words);
 
+// kInvalidArgument, with the usage, unless there are `count` positional ones.
+absl::Status ExpectPositional(const Arguments& arguments, size_t count,
+                              const std::string& usage);
+
 // The help text of the program or of one command.
 std::string ProgramHelp();
 std::string CommandHelp(const Command& command);

@@ -23,15 +23,6 @@ void PrintLine(const std::string& line) {
   std::fflush(stdout);
 }
 
-// Exactly `count` positional arguments, or the usage.
-absl::Status ExpectPositional(const Arguments& arguments, size_t count,
-                              const std::string& usage) {
-  if (arguments.positional.size() == count) return absl::OkStatus();
-  return InvalidArgument(
-      "expected " + std::to_string(count) + " argument(s), got " +
-      std::to_string(arguments.positional.size()) + ". Usage: " + usage);
-}
-
 absl::StatusOr<std::string> RequiredFlag(const Arguments& arguments,
                                          const std::string& flag,
                                          const std::string& usage) {
@@ -170,7 +161,8 @@ const std::vector<Command>& Commands() {
       {"eval",
        kEvalUsage,
        "Measures a model on a record file.",
-       {{"max-records", "N", "use only the first N records"},
+       {{"each", "", "print the reward of every text too"},
+        {"max-records", "N", "use only the first N records"},
         {"max-length", "N", "tokens of an example (256)"}},
        EvalCommand},
       {"compare",

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <cstdio>
-#include <numbers>
 
 #include "align/base/files.h"
 #include "align/config/settings.h"
@@ -12,10 +10,7 @@
 #include "align/data/records.h"
 #include "align/data/show_batch.h"
 #include "align/models/model.h"
-#include "align/ops/token_scores.h"
-#include "align/tensor/tape.h"
 #include "align/text/tokenizer.h"
-#include "align/train/reward_objective.h"
 #include "losses/registry.h"
 #include "proto/records.pb.h"
 #include "samplers/generate.h"
@@ -67,88 +62,6 @@ absl::StatusOr<std::vector<PromptExample>> PromptFlags(
   ALIGN_ASSIGN_OR_RETURN(Tokenized<PromptExample> prompts,
                          TokenizePrompts(records, tokenizer, {}));
   return std::move(prompts.examples);
-}
-
-absl::Status ExpectTwo(const Arguments& arguments, const char* usage) {
-  if (arguments.positional.size() == 2) return absl::OkStatus();
-  return InvalidArgument(std::string("expected two arguments. Usage: ") +
-                         usage);
-}
-
-// Bytes of text that the scored tokens of all examples stand for.
-int64_t ScoredBytes(const std::vector<SftExample>& examples,
-                    const Tokenizer& tokenizer) {
-  int64_t bytes = 0;
-  for (const SftExample& example : examples) {
-    for (size_t i = 0; i < example.completion.size(); ++i) {
-      if (!example.mask.empty() && example.mask[i] == 0) continue;
-      bytes += static_cast<int64_t>(
-          tokenizer.DecodePiece(example.completion[i]).size());
-    }
-  }
-  return bytes;
-}
-
-absl::Status EvalLanguageModel(const Model& model, const Tokenizer& tokenizer,
-                               const std::vector<pb::Record>& records,
-                               const TokenizeOptions& options) {
-  ALIGN_ASSIGN_OR_RETURN(Tokenized<SftExample> tokenized,
-                         records[0].has_text()
-                             ? TokenizeTextBlocks(records, tokenizer, options)
-                             : TokenizeSft(records, tokenizer, options));
-  const int64_t bytes = ScoredBytes(tokenized.examples, tokenizer);
-  ALIGN_ASSIGN_OR_RETURN(
-      SftLoader loader,
-      SftLoader::Create(std::move(tokenized.examples),
-                        {.batch_size = 16, .epochs = 1, .shuffle = false}));
-  const NoGrad no_grad;
-  double nll = 0;
-  int64_t tokens = 0, right = 0;
-  while (const std::optional<SftBatch> batch = loader.Next()) {
-    const PackedBatch& packed = batch->packed;
-    ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
-    const TokenScores scores =
-        ScoreTokens(model.Hidden(packed.tokens, packed.segments), model.Head(),
-                    packed.scored, {.statistics = true});
-    for (float x : scores.log_probs()) nll -= x;
-    for (uint8_t x : scores.statistics.label_is_argmax) right += x;
-    tokens += static_cast<int64_t>(packed.scored.size());
-  }
-  std::printf(
-      "tokens %lld\nnll_per_token %.4f\nperplexity %.2f\nbits_per_byte %.4f\n"
-      "mean_token_accuracy %.4f\n",
-      static_cast<long long>(tokens), nll / tokens, std::exp(nll / tokens),
-      nll / std::numbers::ln2 / static_cast<double>(bytes),
-      static_cast<double>(right) / tokens);
-  return absl::OkStatus();
-}
-
-absl::Status EvalRewardModel(const Model& model, const Tokenizer& tokenizer,
-                             const std::vector<pb::Record>& records,
-                             const TokenizeOptions& options) {
-  ALIGN_ASSIGN_OR_RETURN(Tokenized<PairExample> pairs,
-                         TokenizePairs(records, tokenizer, options));
-  ALIGN_ASSIGN_OR_RETURN(
-      PairLoader loader,
-      PairLoader::Create(std::move(pairs.examples),
-                         {.batch_size = 16, .epochs = 1, .shuffle = false}));
-  const NoGrad no_grad;
-  int64_t count = 0, right = 0;
-  double margin = 0;
-  while (const std::optional<PreferenceBatch> batch = loader.Next()) {
-    ALIGN_RETURN_IF_ERROR(
-        model.CheckTokens(batch->packed.tokens, batch->packed.segments));
-    const Tensor scores = train::RewardScores(model, batch->packed);
-    for (int64_t i = 0; i < batch->pairs(); ++i, ++count) {
-      const double m = scores.data()[2 * i] - scores.data()[2 * i + 1];
-      right += m > 0;
-      margin += m;
-    }
-  }
-  std::printf("pairs %lld\naccuracy %.4f\nmargin %.4f\n",
-              static_cast<long long>(count), static_cast<double>(right) / count,
-              margin / count);
-  return absl::OkStatus();
 }
 
 std::string NeedsText(const losses::PairNeeds& needs) {
@@ -206,34 +119,8 @@ absl::Status SampleCommand(const Arguments& arguments) {
   return absl::OkStatus();
 }
 
-absl::Status EvalCommand(const Arguments& arguments) {
-  ALIGN_RETURN_IF_ERROR(ExpectTwo(arguments, kEvalUsage));
-  const std::string& directory = arguments.positional[0];
-  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(directory));
-  ALIGN_ASSIGN_OR_RETURN(const auto model, LoadModel(directory));
-  ALIGN_ASSIGN_OR_RETURN(std::vector<pb::Record> records,
-                         ReadRecords(arguments.positional[1]));
-  ALIGN_ASSIGN_OR_RETURN(
-      const int64_t most,
-      arguments.GetInteger("max-records", 1 << 30, 1, 1 << 30));
-  const int64_t positions = model->config().max_position_embeddings;
-  TokenizeOptions options;
-  ALIGN_ASSIGN_OR_RETURN(
-      options.max_length,
-      arguments.GetInteger("max-length", std::min<int64_t>(256, positions), 2,
-                           positions));
-  options.block_length = options.max_length;
-  if (static_cast<int64_t>(records.size()) > most) records.resize(most);
-  if (records.empty()) {
-    return InvalidArgument(arguments.positional[1] + ": no records");
-  }
-  return model->config().architecture == Architecture::kLlamaForCausalLM
-             ? EvalLanguageModel(*model, *tokenizer, records, options)
-             : EvalRewardModel(*model, *tokenizer, records, options);
-}
-
 absl::Status ShowBatchCommand(const Arguments& arguments) {
-  ALIGN_RETURN_IF_ERROR(ExpectTwo(arguments, kShowBatchUsage));
+  ALIGN_RETURN_IF_ERROR(ExpectPositional(arguments, 2, kShowBatchUsage));
   ALIGN_ASSIGN_OR_RETURN(const auto tokenizer,
                          LoadTokenizer(arguments.positional[0]));
   ALIGN_ASSIGN_OR_RETURN(const std::vector<pb::Record> records,

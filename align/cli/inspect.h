@@ -12,7 +12,7 @@ inline constexpr char kSampleUsage[] =
 absl::Status SampleCommand(const Arguments& arguments);
 
 inline constexpr char kEvalUsage[] =
-    "align eval MODEL_DIR RECORDS [--max-records N]";
+    "align eval MODEL_DIR RECORDS [--each] [--max-records N]";
 absl::Status EvalCommand(const Arguments& arguments);
 
 inline constexpr char kShowBatchUsage[] =
