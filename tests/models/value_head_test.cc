@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "tests/support/check_op.h"
+#include "tests/support/op_check.h"
 
 namespace align {
 namespace {
