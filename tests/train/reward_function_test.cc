@@ -26,6 +26,13 @@ TEST(RewardModelFunction, ScoresDoNotDependOnBatching) {
   for (size_t i = 0; i < 12; ++i) EXPECT_NEAR((*all)[i], (*few)[i], 1e-4);
 }
 
+TEST(RewardByReply, GivesEachReplyItsOwnScore) {
+  const auto score = RewardByReply(
+      [](const std::vector<int32_t>& reply) { return reply.size() * 0.5; });
+  EXPECT_EQ(*score(Tokens{{1}, {1}, {2}}, Tokens{{4}, {}, {7, 8}}),
+            (std::vector<double>{0.5, 0, 1}));
+}
+
 TEST(RewardModelFunction, GainAndBiasApply) {
   const auto model = TinyModel(1, false, true);
   const Tokens prompts = {{1, 2, 3}}, completions = {{4, 5}};
