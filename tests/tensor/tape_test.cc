@@ -93,5 +93,18 @@ TEST(StorageTest, BlocksAreReusedAndThePeakIsKept) {
   EXPECT_LE(GetStorageStats().peak_bytes - base, 500000);
 }
 
+TEST(StorageTest, BlocksOfManySizesDoNotPileUp) {
+  TrimStorage();
+  constexpr int64_t kLargest = 1 << 22;
+  { const Storage most = AllocateStorage(kLargest); }
+  for (int64_t size = 1000; size <= kLargest; size += size / 8) {
+    const Storage one = AllocateStorage(size);
+    const Storage two = AllocateStorage(size / 3);
+  }
+  // Two blocks of the largest size, and a quarter.
+  EXPECT_LE(GetStorageStats().idle_bytes,
+            2 * kLargest * static_cast<int64_t>(sizeof(float)) * 5 / 4);
+}
+
 }  // namespace
 }  // namespace align
