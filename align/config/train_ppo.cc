@@ -64,6 +64,7 @@ absl::Status RefuseOtherKeys(const pb::TrainConfig& config) {
   if (data.has_max_length()) key = "data.max_length";
   if (data.has_block_length()) key = "data.block_length";
   if (data.has_epochs()) key = "data.epochs";
+  if (data.has_append_eos()) key = "data.append_eos";
   if (key == nullptr) return absl::OkStatus();
   return InvalidArgument(std::string(key) +
                          ": not a key of method 'ppo', whose batches are "
