@@ -21,8 +21,8 @@ END
 case ${1-} in
   "" | --help | -h) usage; [[ -n ${1-} ]] && exit 0 || exit 2 ;;
 esac
-imdb=$1
-work=${2-$project_root/results/reviews}
+imdb=$(realpath "$1")
+work=$(realpath -m "${2-$project_root/results/reviews}")
 here=$project_root/examples/reviews
 align=$build_dir/bin/align
 for half in train test; do
@@ -64,14 +64,14 @@ labels() {
 
 import() { "$align" import "$1" --out "$partial"; }
 
+# The model keeps the names that spm_train was given: no paths in them.
 tokenizer() {
   mkdir "$partial"
-  rows train -r .text >"$work/train.txt"
-  spm_train --input="$work/train.txt" --model_prefix="$partial/tokenizer" \
+  rows train -r .text >"$partial/train.txt"
+  (cd "$partial" && spm_train --input=train.txt --model_prefix=tokenizer \
     --vocab_size=4096 --model_type=bpe --byte_fallback=true \
     --character_coverage=0.9995 --normalization_rule_name=identity \
-    --minloglevel=1
-  rm "$work/train.txt"
+    --minloglevel=1 && rm train.txt)
 }
 
 # evaluate MODEL RECORDS ARGUMENT...: what `align eval` prints.
