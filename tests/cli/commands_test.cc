@@ -167,7 +167,7 @@ TEST_F(CliJobTest, TrainDryRunPrintsConfigAndMemoryAndWritesNothing) {
                   {"--dry-run", "--out", Path("x"), "loop.steps=7"}));
   EXPECT_THAT(text, HasSubstr("steps: 7"));
   EXPECT_THAT(text, HasSubstr("batch_size: 8"));  // a default
-  EXPECT_THAT(text, HasSubstr("parameters: "));
+  EXPECT_THAT(text, HasSubstr("\npolicy: 10480 parameters, 1 MB for "));
   EXPECT_THAT(text, HasSubstr(" MB (available: "));
   EXPECT_FALSE(FileExists(Path("x")));
 }
