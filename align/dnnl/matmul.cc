@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <optional>
 #include <vector>
@@ -161,6 +162,56 @@ void Tiled(const MatrixView& a, const MatrixView& b, float* c, int64_t c_stride,
   });
 }
 
+bool IsDense(const MatrixView& m) {
+  return m.col_stride == 1 && m.row_stride == m.cols;
+}
+
+// A row-major copy of `m`, in blocks so that both sides stay in the cache.
+std::unique_ptr<float[]> DenseCopy(const MatrixView& m) {
+  constexpr int64_t kBlock = 32;
+  std::unique_ptr<float[]> copy(new float[m.rows * m.cols]);
+  ParallelFor((m.rows + kBlock - 1) / kBlock, [&](int64_t block) {
+    const int64_t begin = block * kBlock;
+    const int64_t end = std::min(m.rows, begin + kBlock);
+    for (int64_t column = 0; column < m.cols; column += kBlock) {
+      const int64_t last = std::min(m.cols, column + kBlock);
+      for (int64_t i = begin; i < end; ++i) {
+        const float* row = m.data + i * m.row_stride;
+        for (int64_t j = column; j < last; ++j) {
+          copy[i * m.cols + j] = row[j * m.col_stride];
+        }
+      }
+    }
+  });
+  return copy;
+}
+
+// C in one call of oneDNN, whose kernel keeps rows exact for dense operands
+// alone: for any other stride it falls back to one that does not. So others go
+// through dense copies.
+void Whole(MatrixView a, MatrixView b, float* c, int64_t c_stride,
+           bool accumulate) {
+  std::unique_ptr<float[]> a_copy, b_copy;
+  if (!IsDense(a)) {
+    a_copy = DenseCopy(a);
+    a = RowMajor(a_copy.get(), a.rows, a.cols);
+  }
+  if (!IsDense(b) && !IsDense(Transposed(b))) {
+    b_copy = DenseCopy(b);
+    b = RowMajor(b_copy.get(), b.rows, b.cols);
+  }
+  const int64_t n = b.cols;
+  if (c_stride == n) return Call(a, b, c, n, accumulate);
+  // oneDNN adds to C's own values as it sums, so they must be there first.
+  const std::unique_ptr<float[]> dense =
+      accumulate ? DenseCopy({c, a.rows, n, c_stride, 1})
+                 : std::unique_ptr<float[]>(new float[a.rows * n]);
+  Call(a, b, dense.get(), n, accumulate);
+  ParallelFor(a.rows, [&](int64_t i) {
+    std::copy_n(dense.get() + i * n, n, c + i * c_stride);
+  });
+}
+
 // Values with full mantissas, so that a change of summation order shows.
 std::vector<float> Probe(int64_t count, uint32_t seed) {
   std::vector<float> values(count);
@@ -262,8 +313,8 @@ void Matmul(const MatrixView& a, const MatrixView& b, float* c,
     return;
   }
   try {
-    if (GetMatmulMode() == MatmulMode::kWhole && a.col_stride == 1) {
-      Call(a, b, c, c_stride, accumulate);
+    if (GetMatmulMode() == MatmulMode::kWhole) {
+      Whole(a, b, c, c_stride, accumulate);
     } else {
       Tiled(a, b, c, c_stride, accumulate);
     }

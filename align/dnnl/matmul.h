@@ -42,7 +42,8 @@ void MatmulInOneCall(const MatrixView& a, const MatrixView& b, float* c,
                      int64_t c_stride);
 
 // How the promise above is kept, found once per process by comparing bits:
-// kWhole, oneDNN's kernel already keeps it for every M (brgemm on AVX-512);
+// kWhole, oneDNN's kernel for dense operands keeps it for every M (brgemm on
+// AVX-512), and others are copied first;
 // kTiles, only for row counts of 16, 48 and 64, so products are cut
 // into such tiles, the last one padded with zeros (gemm:jit on AVX2);
 // kTolerance, neither held, results agree to rounding only.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -97,6 +98,39 @@ TEST(MatmulTest, RowBitsDependOnNeitherRowCountNorPositionNorThreads) {
     }
   }
   SetThreads(1);
+}
+
+// Rows of `m` copied to where they stand `stride` floats apart.
+std::vector<float> Spread(const std::vector<float>& m, int64_t rows,
+                          int64_t stride) {
+  const int64_t cols = static_cast<int64_t>(m.size()) / rows;
+  std::vector<float> spread(rows * stride, 9.0f);
+  for (int64_t i = 0; i < rows; ++i) {
+    std::copy_n(m.data() + i * cols, cols, spread.data() + i * stride);
+  }
+  return spread;
+}
+
+TEST(MatmulTest, BitsDoNotDependOnTheStrides) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  constexpr int64_t k = 300, n = 77, stride = 512;
+  const std::vector<float> b = Random(n * k, 2);
+  const std::vector<float> far_b = Spread(b, n, stride);
+  for (int64_t rows : {1, 2, 7, 40}) {
+    const std::vector<float> a = Random(rows * k, 1);
+    const std::vector<float> before = Random(rows * n, 3);
+    const std::vector<float> far_a = Spread(a, rows, stride);
+    for (bool accumulate : {false, true}) {
+      std::vector<float> dense = before, far = Spread(before, rows, stride);
+      Matmul(RowMajor(a.data(), rows, k), Transposed(RowMajor(b.data(), n, k)),
+             dense.data(), n, accumulate);
+      Matmul({far_a.data(), rows, k, stride, 1},
+             Transposed({far_b.data(), n, k, stride, 1}), far.data(), stride,
+             accumulate);
+      EXPECT_EQ(far, Spread(dense, rows, stride))
+          << DescribeMatmul() << " rows=" << rows;
+    }
+  }
 }
 
 TEST(MatmulTest, WeightGradientBitsDoNotDependOnThreads) {
