@@ -5,6 +5,14 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   # The kernels write their FMAs out: they need AVX2 and FMA to be fast.
   set(align_march -march=x86-64-v3)
 endif()
+# GCC 12 for AVX-512 copies a constant such as double{1, 1, 1, 0} as if its last
+# element were 1 too: it takes the leading zeros that a wide constant leaves out
+# for more of the same. Copies in pieces of 16 bytes are right.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU"
+   AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 12
+   AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13 AND align_march)
+  list(APPEND align_march -mmove-max=128 -mstore-max=128)
+endif()
 add_library(align_options INTERFACE)
 target_compile_options(align_options INTERFACE
   # A row's bits must not depend on how the compiler contracts expressions.
