@@ -32,10 +32,10 @@ END
   source_of_data
   printf '\nOn the 25,000 test reviews, whole (`align eval`):\n\n'
   figures "$work/writer.txt"
-  printf '\nFour samples as they come (temperature 1, seed 0, 96 tokens):\n'
+  printf '\nFour samples as they come (temperature 0.7, seed 0, 96 tokens):\n'
   printf '\n```\n'
   "$align" sample "$work/writer/model" --prompt "" --samples 4 \
-    --max-new-tokens 96 | fold -s -w 78 | sed 's/ *$//'
+    --temperature 0.7 --max-new-tokens 96 | fold -s -w 78 | sed 's/ *$//'
   printf '```\n'
 } >"$work/writer/model/README.md"
 
@@ -55,12 +55,14 @@ END
   printf '\nOn the 25,000 test reviews, first 128 tokens (`align eval`):\n\n'
   figures "$work/gold.txt"
   printf '\nRewards of four lines:\n\n```\n'
-  jq -cn '("A wonderful film, warm and funny, with a superb cast.",
-           "I liked it more than I expected to.",
-           "The plot is thin and the acting is uneven.",
-           "The worst movie I have ever seen, a waste of time.")
-          | {prompt: "", completion: ., label: true}' >"$work/lines.jsonl"
+  lines=("A wonderful film, warm and funny, with a superb cast."
+    "I liked it more than I expected to."
+    "The plot is thin and the acting is uneven."
+    "The worst movie I have ever seen, a waste of time.")
+  printf '%s\n' "${lines[@]}" |
+    jq -cR '{prompt: "", completion: ., label: true}' >"$work/lines.jsonl"
   "$align" import "$work/lines.jsonl" --out "$work/lines.tfrecord" >/dev/null
-  "$align" eval "$work/gold/model" "$work/lines.tfrecord" --each
+  paste -d ' ' <("$align" eval "$work/gold/model" "$work/lines.tfrecord" \
+    --each | grep -E '^[+-]' | cut -d ' ' -f 1) <(printf '%s\n' "${lines[@]}")
   printf '```\n'
 } >"$work/gold/model/README.md"

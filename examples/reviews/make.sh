@@ -77,12 +77,12 @@ tokenizer() {
 # evaluate MODEL RECORDS ARGUMENT...: what `align eval` prints.
 evaluate() { "$align" eval "$@" | tee "$partial"; }
 
-phase "[1/7] packages and build"
+phase "[1/8] packages and build"
 install_packages install "${build_packages[@]}" jq sentencepiece
 configure_release
 cmake --build "$build_dir" --target align_program
 
-phase "[2/7] records"
+phase "[2/8] records"
 once "$work/train.tfrecord" import "$imdb/imdb_train.jsonl.gz"
 once "$work/test.tfrecord" import "$imdb/imdb_test.jsonl.gz"
 once "$work/pairs.jsonl" pairs train
@@ -90,25 +90,30 @@ once "$work/pairs.tfrecord" import "$work/pairs.jsonl"
 once "$work/labels.jsonl" labels
 once "$work/labels.tfrecord" import "$work/labels.jsonl"
 
-phase "[3/7] tokenizer"
+phase "[3/8] tokenizer"
 once "$work/tokenizer" tokenizer
 
-phase "[4/7] writer"
-[[ -e $work/writer/model ]] ||
-  "$align" train "$here/writer.textproto" --out "$work/writer" \
+phase "[4/8] writer, first pass"
+[[ -e $work/first_pass/model ]] ||
+  "$align" train "$here/writer.textproto" --out "$work/first_pass" \
     "model.tokenizer=$work/tokenizer" "data.train=$work/train.tfrecord"
 
-phase "[5/7] judge"
+phase "[5/8] writer, second pass"
+[[ -e $work/writer/model ]] ||
+  "$align" train "$here/writer_again.textproto" --out "$work/writer" \
+    "model.path=$work/first_pass/model" "data.train=$work/train.tfrecord"
+
+phase "[6/8] judge"
 [[ -e $work/gold/model ]] ||
   "$align" train "$here/gold.textproto" --out "$work/gold" \
     "model.path=$work/writer/model" "data.train=$work/pairs.tfrecord"
 
-phase "[6/7] figures on imdb_test"
+phase "[7/8] figures on imdb_test"
 once "$work/writer.txt" evaluate "$work/writer/model" "$work/test.tfrecord"
 once "$work/gold.txt" evaluate "$work/gold/model" "$work/labels.tfrecord" \
   --max-length 128
 
-phase "[7/7] models and cards"
+phase "[8/8] models and cards"
 "$here/cards.sh" "$align" "$work"
 for model in writer:policy gold:gold; do
   rm -rf "$here/${model#*:}"
