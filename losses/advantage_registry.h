@@ -9,7 +9,9 @@
 
 #include "losses/advantages.h"
 #include "losses/group_advantages.h"
+#include "losses/leave_one_out.h"
 #include "losses/registry_entry.h"
+#include "losses/token_advantages.h"
 
 namespace align::losses {
 
@@ -61,6 +63,27 @@ inline std::vector<AdvantageEntry> AdvantageEstimators() {
                          "Shao et al. 2024, arXiv 2402.03300, section 4.1.2",
                          "GRPO: rewards normalised within a prompt's samples",
                          &GroupAdvantages),
+      MakeAdvantageEntry("rloo",
+                         "Ahmadian et al. 2024, arXiv 2402.14740, eq. 8",
+                         "rewards less the mean of the prompt's other samples",
+                         &LeaveOneOutAdvantages),
+      MakeAdvantageEntry("opo", "Hao et al. 2025, arXiv 2505.23585, eq. 6",
+                         "rewards less the prompt's mean weighted by length",
+                         &OpoAdvantages),
+      MakeAdvantageEntry(
+          "gae", "Schulman et al. 2015, arXiv 1506.02438, eq. 16",
+          "PPO: temporal differences of a critic", &GaeAdvantages),
+      MakeAdvantageEntry("reinforce_plus_plus",
+                         "Hu et al. 2025, arXiv 2501.03262, section 3",
+                         "what follows a token, whitened over the batch",
+                         &ReinforcePlusPlusAdvantages),
+      MakeAdvantageEntry("reinforce_plus_plus_baseline",
+                         "Hu et al. 2025, arXiv 2501.03262, section 3",
+                         "the same less the mean of the prompt's samples",
+                         &ReinforceBaselineAdvantages),
+      MakeAdvantageEntry("remax", "Li et al. 2023, arXiv 2310.10505, eq. 5",
+                         "what follows a token less the greedy reply's reward",
+                         &RemaxAdvantages),
   };
 }
 

@@ -25,8 +25,10 @@ struct AdvantageInputs {
   // [B, F] instead of rewards: scores of F reward functions; NaN: the function
   // does not apply to the sample.
   Eigen::ArrayXXd rewards_per_function;
-  Groups groups;  // [B] which prompt
-  // [N] what a token earns besides, as -kl_coef KL (KlShapedRewards); empty: 0.
+  std::vector<double> reward_weights;  // [F]; empty: all 1
+  Groups groups;                       // [B] which prompt
+  // [N] what a token earns besides, as -kl_coef KL; empty: 0. Estimators of
+  // one advantage a sequence add its sum to the sequence's reward.
   Eigen::ArrayXd token_rewards;
   Eigen::ArrayXd values;     // [N] of a critic, before the token
   Eigen::ArrayXd baselines;  // [B] reward of the greedy completion (ReMax)
@@ -57,9 +59,6 @@ struct AdvantageNeeds {
   bool groups = false;
   bool values = false;     // a critic's
   bool baselines = false;  // the greedy completion's reward
-  // token_rewards has its own place; where false, a KL penalty has to be in
-  // the loss or in the rewards of sequences.
-  bool token_rewards = false;
   // Statistics over the whole batch: all of a step's samples go into one call.
   bool whole_batch = false;
 };
@@ -112,6 +111,14 @@ inline std::string CheckAdvantageInputs(const AdvantageInputs& in,
     return "groups: " + std::to_string(in.groups.size()) +
            " values; expected " + std::to_string(sequences) +
            ", one a sequence";
+  }
+  if (!in.reward_weights.empty() &&
+      static_cast<Eigen::Index>(in.reward_weights.size()) !=
+          in.rewards_per_function.cols()) {
+    return "reward_weights: " + std::to_string(in.reward_weights.size()) +
+           " values; expected " +
+           std::to_string(in.rewards_per_function.cols()) +
+           ", one a reward function";
   }
   check("rewards", in.rewards, sequences, !several, true);
   check("rewards_per_function", in.rewards_per_function, sequences, several,

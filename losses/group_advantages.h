@@ -3,26 +3,23 @@
 // Advantages from the other samples of the same prompt, one a sequence.
 
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "losses/advantages.h"
 #include "losses/group_statistics.h"
 #include "losses/options.h"
+#include "losses/sequence_rewards.h"
 
 namespace align::losses {
 
 enum class RewardScale { kGroup, kBatch, kNone };
 enum class RewardMix { kSumThenNormalize, kNormalizeThenSum };
-enum class SingleSample { kZero, kReward };
 
 struct GroupAdvantageOptions {
   RewardScale scale = RewardScale::kGroup;
   double epsilon = 1e-4;
   RewardMix mix = RewardMix::kSumThenNormalize;
   SingleSample single = SingleSample::kZero;
-  // One weight a reward function; empty: all 1.
-  std::vector<double> reward_weights;
 
   void Describe(OptionList& list) {
     list.Choice("scale_rewards", &scale,
@@ -43,11 +40,7 @@ struct GroupAdvantageOptions {
         "several reward functions: sum, then normalise, or each "
         "normalised within its group, summed, and the sums normalised "
         "over the batch (GDPO, Liu et al. 2026, arXiv 2601.05242; TRL)");
-    list.Choice(
-        "single_sample", &single,
-        {{"zero", SingleSample::kZero}, {"reward", SingleSample::kReward}},
-        "a prompt with one sample teaches nothing (zero: TRL's "
-        "formula) or has mean 0 and deviation 1 (reward: verl)");
+    DescribeSingleSample(list, &single);
   }
 
   AdvantageNeeds Needs() const {
@@ -56,26 +49,6 @@ struct GroupAdvantageOptions {
                            mix == RewardMix::kNormalizeThenSum};
   }
 };
-
-// The weighted sum of what the functions that apply to a sample gave it; NaN if
-// none does. [B, F] -> [B]; without a matrix, `rewards` as they are.
-inline Eigen::ArrayXd SumRewards(const AdvantageInputs& in,
-                                 const std::vector<double>& weights) {
-  if (in.rewards_per_function.size() == 0) return in.rewards;
-  const Eigen::ArrayXXd& all = in.rewards_per_function;
-  Eigen::ArrayXd out(all.rows());
-  for (Eigen::Index i = 0; i < all.rows(); ++i) {
-    double sum = 0;
-    bool any = false;
-    for (Eigen::Index k = 0; k < all.cols(); ++k) {
-      if (std::isnan(all(i, k))) continue;
-      sum += (weights.empty() ? 1.0 : weights[k]) * all(i, k);
-      any = true;
-    }
-    out[i] = any ? sum : std::numeric_limits<double>::quiet_NaN();
-  }
-  return out;
-}
 
 // (r - mean of the group) / (deviation + epsilon) of one score a sample, [B]; 0
 // for NaN.
@@ -107,7 +80,7 @@ inline Eigen::ArrayXd NormalizeWithinGroups(
 inline AdvantageResult GroupAdvantages(const AdvantageInputs& in,
                                        const GroupAdvantageOptions& options) {
   AdvantageResult out;
-  const Eigen::ArrayXd sums = SumRewards(in, options.reward_weights);
+  const Eigen::ArrayXd sums = SequenceRewards(in);
   out.reward_std.resize(sums.size());
   const std::vector<SampleStatistics> group =
       StatisticsOfGroups(sums, in.groups);
@@ -124,7 +97,7 @@ inline AdvantageResult GroupAdvantages(const AdvantageInputs& in,
   Eigen::ArrayXd mixed = Eigen::ArrayXd::Zero(sums.size());
   for (Eigen::Index k = 0; k < each.cols(); ++k) {
     const double weight =
-        options.reward_weights.empty() ? 1.0 : options.reward_weights[k];
+        in.reward_weights.empty() ? 1.0 : in.reward_weights[k];
     mixed += weight * NormalizeWithinGroups(each.col(k), in.groups, options);
   }
   const SampleStatistics all = StatisticsOfAll(mixed);

@@ -11,8 +11,20 @@
 #include <vector>
 
 #include "losses/numerics.h"
+#include "losses/options.h"
 
 namespace align::losses {
+
+// The advantage of a prompt's only sample.
+enum class SingleSample { kZero, kReward };
+
+inline void DescribeSingleSample(OptionList& list, SingleSample* single) {
+  list.Choice(
+      "single_sample", single,
+      {{"zero", SingleSample::kZero}, {"reward", SingleSample::kReward}},
+      "a prompt with one sample teaches nothing (zero) or has no "
+      "baseline (reward: verl)");
+}
 
 // Which prompt each sample belongs to, [B]: equal numbers are one group. Any
 // numbers in any order; groups may differ in size.

@@ -4,6 +4,7 @@
 // 1707.06347), token by token, un-reduced. Multiply by mask / sum(mask) for the
 // masked mean that TRL and Huang et al. 2024 use.
 
+#include "losses/gae.h"
 #include "losses/numerics.h"
 
 namespace align::losses {
@@ -60,47 +61,6 @@ inline PpoValueResult PpoValueLoss(const Eigen::ArrayXd& value,
   const auto use_limited = limited_error.square() > plain_error.square();
   return {0.5 * plain_error.square().max(limited_error.square()),
           use_limited.select(0.0, plain_error), use_limited.cast<double>()};
-}
-
-struct GaeOptions {
-  double gamma = 1.0;
-  double lambda = 0.95;
-};
-
-struct GaeResult {
-  Eigen::ArrayXd advantages;  // [T]
-  Eigen::ArrayXd returns;     // [T] advantages + values, before any whitening
-};
-
-// Generalised advantage estimation over one sequence of T steps, the value
-// past the end being 0:
-//   delta_t = r_t + gamma V_{t+1} - V_t
-//   A_t = delta_t + gamma lambda A_{t+1}
-// Schulman et al. 2015 (arXiv 1506.02438), eq. 16.
-inline GaeResult Gae(const Eigen::ArrayXd& rewards,
-                     const Eigen::ArrayXd& values,
-                     const GaeOptions& options = {}) {
-  GaeResult out{Eigen::ArrayXd(rewards.size()), {}};
-  double next_value = 0, next_advantage = 0;
-  for (Eigen::Index t = rewards.size() - 1; t >= 0; --t) {
-    const double delta = rewards[t] + options.gamma * next_value - values[t];
-    next_advantage = delta + options.gamma * options.lambda * next_advantage;
-    next_value = values[t];
-    out.advantages[t] = next_advantage;
-  }
-  out.returns = out.advantages + values;
-  return out;
-}
-
-// Rewards of T tokens: -kl_coef * kl_t, plus `score` at token `score_index`
-// (usually the last). Ziegler et al. 2019 (arXiv 1909.08593), eq. 2.
-inline Eigen::ArrayXd KlShapedRewards(const Eigen::ArrayXd& kl, double kl_coef,
-                                      double score, Eigen::Index score_index) {
-  Eigen::ArrayXd rewards = -kl_coef * kl;
-  if (score_index >= 0 && score_index < rewards.size()) {
-    rewards[score_index] += score;
-  }
-  return rewards;
 }
 
 }  // namespace align::losses

@@ -27,7 +27,7 @@ struct SurrogatePoint {
   double log_prob;
   double ratio;  // of the token or its sequence
   double advantage;
-  double reference_log_ratio;  // log pi - log ref; 0 without a reference
+  double token_log_ratio;  // log pi - log pi_old of the token itself
 };
 
 enum class ClipSide { kNone, kLow, kHigh };
@@ -62,7 +62,7 @@ struct ClipShares {
 // One batch under one rule. A Rule is called as rule(SurrogatePoint) and has
 // kOwnSamplerWeights: it takes sampler weights in itself, in Begin(). It may
 // have
-//   void Begin(in, sequence, sampler_weights): before a sequence's tokens
+//   void Begin(in, sampler, sequence, sampler_weights): before its tokens
 //   ValueSlope Limit(log_ratio, advantage): what enters a sequence's ratio
 //   void AddMetrics(const ClipShares&, metrics)
 template <class Rule>
@@ -93,8 +93,10 @@ class SurrogateLoop {
   PolicyResult Run() {
     for (Eigen::Index i = 0; i < in_.sequences(); ++i) {
       if (tokens_[i] == 0) continue;
-      if constexpr (requires { rule_.Begin(in_, i, sampler_weights_); }) {
-        rule_.Begin(in_, i, sampler_weights_);
+      if constexpr (requires {
+                      rule_.Begin(in_, terms_.sampler, i, sampler_weights_);
+                    }) {
+        rule_.Begin(in_, terms_.sampler, i, sampler_weights_);
       }
       Sequence(i);
     }
@@ -140,7 +142,6 @@ class SurrogateLoop {
     const double factor = shares_.token_factor[i];
     const bool by_token = level_ == RatioLevel::kToken;
     const bool with_kl = terms_.beta != 0;
-    const bool with_reference = in_.reference_log_prob.size() > 0;
     const double limit = terms_.max_log_ratio;
     double log_ratio = 0, ratio = 0;
     if (!by_token) {
@@ -158,16 +159,15 @@ class SurrogateLoop {
         log_ratio = own_log_ratio;
         ratio = std::exp(Clip(log_ratio, -limit, limit));
       }
-      const double q =
-          with_reference ? in_.log_prob[t] - in_.reference_log_prob[t] : 0.0;
-      const SurrogateStep step =
-          rule_(SurrogatePoint{in_.log_prob[t], ratio, Advantage(i, t), q});
+      const SurrogateStep step = rule_(SurrogatePoint{
+          in_.log_prob[t], ratio, Advantage(i, t), own_log_ratio});
       const double g = weights_.size() > 0 ? factor * weights_[t] : factor;
       double value = g * step.value;
       double direct = g * step.by_log_prob;
       double by_ratio = g * step.by_log_ratio;
       if (with_kl) {
-        const ValueSlope kl = terms_.kl.At(q);
+        const ValueSlope kl =
+            terms_.kl.At(in_.log_prob[t] - in_.reference_log_prob[t]);
         const double scale = terms_.use_bias_correction_kl ? ratio : 1.0;
         const double penalty = factor * terms_.beta * scale;
         value += penalty * kl.value;
