@@ -4,6 +4,10 @@
 // 1707.06347), token by token, un-reduced. Multiply by mask / sum(mask) for the
 // masked mean that TRL and Huang et al. 2024 use.
 
+#include <algorithm>
+#include <cmath>
+
+#include "losses/clipped_ratio.h"
 #include "losses/gae.h"
 #include "losses/numerics.h"
 
@@ -12,6 +16,7 @@ namespace align::losses {
 struct PpoPolicyOptions {
   double clip_low = 0.2;   // ratio is clipped to [1 - clip_low,
   double clip_high = 0.2;  //                      1 + clip_high]
+  double dual_clip = 0;    // as in ClippedRatioOptions; 0 is off
 };
 
 struct PpoPolicyResult {
@@ -27,19 +32,25 @@ inline PpoPolicyResult PpoPolicyLoss(const Eigen::ArrayXd& log_prob,
                                      const Eigen::ArrayXd& old_log_prob,
                                      const Eigen::ArrayXd& advantages,
                                      const PpoPolicyOptions& options = {}) {
-  const double low = 1 - options.clip_low, high = 1 + options.clip_high;
-  const Eigen::ArrayXd ratio = (log_prob - old_log_prob).exp();
-  const Eigen::ArrayXd plain = -advantages * ratio;
-  const Eigen::ArrayXd limited = -advantages * ratio.max(low).min(high);
-  const auto use_limited = limited > plain;
-  // The clipped branch is the larger only outside the bounds, where its
-  // gradient is 0; d ratio / d log_prob = ratio.
-  return {plain.max(limited), use_limited.select(0.0, plain), ratio,
-          use_limited.cast<double>()};
+  const ClippedRatioRule rule{{.epsilon = options.clip_low,
+                               .epsilon_high = options.clip_high,
+                               .dual_clip = options.dual_clip}};
+  const Eigen::ArrayXd zeros = Eigen::ArrayXd::Zero(log_prob.size());
+  PpoPolicyResult out{zeros, zeros, zeros, zeros};
+  for (Eigen::Index t = 0; t < log_prob.size(); ++t) {
+    const double log_ratio = log_prob[t] - old_log_prob[t];
+    out.ratio[t] = std::exp(std::min(log_ratio, kMaxExponent));
+    const SurrogateStep step =
+        rule({log_prob[t], out.ratio[t], advantages[t], log_ratio});
+    out.loss[t] = step.value;
+    out.d_log_prob[t] = log_ratio > kMaxExponent ? 0.0 : step.by_log_ratio;
+    out.clipped[t] = step.clipped == ClipSide::kNone ? 0 : 1;
+  }
+  return out;
 }
 
 struct PpoValueOptions {
-  double clip = 0.2;  // new values stay within old_value +- clip
+  double clip = 0.2;  // new values stay within old_value +- clip; 0: free
 };
 
 struct PpoValueResult {
@@ -54,6 +65,10 @@ inline PpoValueResult PpoValueLoss(const Eigen::ArrayXd& value,
                                    const Eigen::ArrayXd& old_value,
                                    const Eigen::ArrayXd& returns,
                                    const PpoValueOptions& options = {}) {
+  if (options.clip == 0) {
+    return {0.5 * (value - returns).square(), value - returns,
+            Eigen::ArrayXd::Zero(value.size())};
+  }
   const Eigen::ArrayXd limited =
       value.max(old_value - options.clip).min(old_value + options.clip);
   const Eigen::ArrayXd plain_error = value - returns;
