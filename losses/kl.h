@@ -3,7 +3,11 @@
 // Estimators of KL(policy || reference) from log-probs of sampled tokens, and
 // the controllers of its coefficient.
 
+#include <algorithm>
+#include <cmath>
+
 #include "losses/numerics.h"
+#include "losses/options.h"
 
 namespace align::losses {
 
@@ -16,23 +20,80 @@ enum class KlEstimator {
   kAbs,  // |q|                  (TRL 0.7 "abs")
 };
 
+// The value of one token and its slope by q. exp stops at kMaxExponent.
+inline ValueSlope KlOf(KlEstimator estimator, double q) {
+  switch (estimator) {
+    case KlEstimator::kK1:
+      return {q, 1.0};
+    case KlEstimator::kK2:
+      return {0.5 * q * q, q};
+    case KlEstimator::kK3: {
+      // expm1: exp(-q) - 1 loses all digits of a small q.
+      const double e = std::expm1(std::min(-q, kMaxExponent));
+      return {e + q, -q <= kMaxExponent ? -e : 1.0};
+    }
+    case KlEstimator::kAbs:
+      return {std::abs(q), q == 0 ? 0.0 : std::copysign(1.0, q)};
+  }
+  return {};
+}
+
+// An estimator as libraries use it: with limits, and with another gradient
+// than its own.
+struct KlRule {
+  KlEstimator estimator = KlEstimator::kK3;
+  bool straight_through = false;
+  double max_log_ratio = 0;
+  double max_value = 0;
+
+  void Describe(OptionList& list) {
+    list.Choice("kl_estimator", &estimator,
+                {{"k1", KlEstimator::kK1},
+                 {"k2", KlEstimator::kK2},
+                 {"k3", KlEstimator::kK3},
+                 {"abs", KlEstimator::kAbs}},
+                "per token, with q = log pi - log ref: k1 q (verl kl), k2 "
+                "q^2/2 (verl, TRL 0.7 mse), k3 exp(-q) - 1 + q (TRL; verl "
+                "low_var_kl), abs |q|");
+    list.Flag("kl_straight_through", &straight_through,
+              "the gradient of k2 under the value of the estimator: verl's "
+              "k1+ and k3+. As a loss k1 pulls nowhere on average and k3 the "
+              "wrong KL's way");
+    list.Number("kl_max_log_ratio", &max_log_ratio, {.low = 0},
+                "q stays within +- this, gradient 0 beyond; 0 is off (TRL). "
+                "verl's k3 and NeMo-RL: 20");
+    list.Number("kl_max", &max_value, {.low = 0},
+                "the value stays within +- this, gradient 0 beyond; 0 is off "
+                "(TRL). verl's k3, NeMo-RL and OpenRLHF: 10");
+  }
+
+  // Of one token, by q.
+  ValueSlope At(double q) const {
+    const double limit = max_log_ratio;
+    const bool out = limit > 0 && std::abs(q) > limit;
+    ValueSlope at = KlOf(estimator, out ? Clip(q, -limit, limit) : q);
+    if (out) at.slope = 0;
+    if (max_value > 0 && std::abs(at.value) > max_value) {
+      at = {std::copysign(max_value, at.value), 0.0};
+    }
+    if (straight_through) at.slope = q;
+    return at;
+  }
+};
+
 // One value a token, [N].
+inline Eigen::ArrayXd EstimateKl(const KlRule& rule,
+                                 const Eigen::ArrayXd& log_prob,
+                                 const Eigen::ArrayXd& reference_log_prob) {
+  return (log_prob - reference_log_prob).unaryExpr([&rule](double q) {
+    return rule.At(q).value;
+  });
+}
 inline Eigen::ArrayXd EstimateKl(KlEstimator estimator,
                                  const Eigen::ArrayXd& log_prob,
                                  const Eigen::ArrayXd& reference_log_prob) {
-  const Eigen::ArrayXd q = log_prob - reference_log_prob;
-  switch (estimator) {
-    case KlEstimator::kK1:
-      return q;
-    case KlEstimator::kK2:
-      return 0.5 * q.square();
-    case KlEstimator::kK3:
-      // expm1: exp(-q) - 1 loses all digits of a small q.
-      return q.unaryExpr([](double v) { return std::expm1(-v) + v; });
-    case KlEstimator::kAbs:
-      return q.abs();
-  }
-  return {};
+  return EstimateKl(KlRule{.estimator = estimator}, log_prob,
+                    reference_log_prob);
 }
 
 // Exact KL at N positions from whole log distributions, [N, V] each:

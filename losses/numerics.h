@@ -66,6 +66,11 @@ inline double ClipGradient(double x, double low, double high) {
   return x >= low && x <= high ? 1.0 : 0.0;
 }
 
+// A function's value and its slope.
+struct ValueSlope {
+  double value, slope;
+};
+
 // A sum together with what it has to be divided by.
 struct WeightedSum {
   double sum = 0;

@@ -1,7 +1,10 @@
 #pragma once
 
-// Every loss on pairs by name, and the machinery that other registries share.
+// Every loss on pairs, every loss on sampled completions and every estimator of
+// advantages by name, and the machinery that registries share.
 
+#include "losses/advantage_registry.h"
 #include "losses/pair_mix.h"
 #include "losses/pair_registry.h"
+#include "losses/policy_registry.h"
 #include "losses/registry_entry.h"

@@ -52,35 +52,44 @@ inline std::string UnknownName(const std::string& kind, const std::string& name,
   return text;
 }
 
-// Sets options by name; returns an error text, empty if all were taken.
-inline std::string SetOptions(const std::string& loss, const OptionList& list,
+// Sets options by name; returns an error text, empty if all were taken. `kind`
+// is what `name` names: "loss".
+inline std::string SetOptions(const std::string& kind, const std::string& name,
+                              const OptionList& list,
                               const OptionValues& values) {
+  const std::string where = kind + " " + name + ": ";
   std::vector<std::string> known;
   for (const Option& option : list.options()) known.push_back(option.name);
-  for (const auto& [name, text] : values) {
-    const auto it = std::find(known.begin(), known.end(), name);
-    if (it == known.end()) {
-      return UnknownName("loss " + loss + ": option", name, known);
-    }
+  for (const auto& [key, text] : values) {
+    const auto it = std::find(known.begin(), known.end(), key);
+    if (it == known.end()) return UnknownName(where + "option", key, known);
     const Option& option = list.options()[it - known.begin()];
     if (!option.set(text)) {
-      return "loss " + loss + ": " + name + " = " + text + "; expected " +
-             option.allowed;
+      return where + key + " = " + text + "; expected " + option.allowed;
     }
   }
   return "";
 }
+inline std::string SetOptions(const std::string& loss, const OptionList& list,
+                              const OptionValues& values) {
+  return SetOptions("loss", loss, list, values);
+}
 
-// The options that a struct describes, for listing: their setters are gone,
-// because the struct is.
+// The options of a list whose struct is about to go, for listing alone: the
+// setters, which point into it, are taken away.
+inline std::vector<Option> WithoutSetters(const OptionList& list) {
+  std::vector<Option> out = list.options();
+  for (Option& option : out) option.set = nullptr;
+  return out;
+}
+
+// The options that a struct describes, for listing.
 template <typename Options>
 std::vector<Option> ListOptions() {
   Options options;
   OptionList list;
   options.Describe(list);
-  std::vector<Option> out = list.options();
-  for (Option& option : out) option.set = nullptr;
-  return out;
+  return WithoutSetters(list);
 }
 
 }  // namespace align::losses

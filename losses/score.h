@@ -97,11 +97,6 @@ inline void AverageOverTokens(const PairInputs& in, PairScores& scores) {
   scores.rejected_slope /= rejected;
 }
 
-// A function's value and its slope.
-struct ValueSlope {
-  double value, slope;
-};
-
 // loss_i = rule(scale * (score of chosen - score of rejected)), where
 // rule(double) gives a ValueSlope. Rewards are beta * log-ratio.
 template <class Rule>
