@@ -14,8 +14,9 @@ namespace {
 
 constexpr Eigen::Index kPairs = 1024;
 
-// Log-probs of replies of 40 tokens whose margins are on both sides of 0.
-PairInputs Pairs() {
+// What a loss with `needs` reads: log-probs of replies of 40 tokens whose
+// margins are on both sides of 0.
+PairInputs Pairs(const PairNeeds& needs) {
   PairInputs in;
   const auto series = [](double centre, double step) {
     return Eigen::ArrayXd::NullaryExpr(kPairs, [=](Eigen::Index i) {
@@ -24,16 +25,25 @@ PairInputs Pairs() {
   };
   in.policy_chosen = series(-80, 0.7);
   in.policy_rejected = series(-81, 1.1);
-  in.reference_chosen = series(-80, 0.3);
-  in.reference_rejected = series(-80, 1.9);
-  in.chosen_tokens = in.rejected_tokens = Eigen::ArrayXd::Constant(kPairs, 40);
+  if (needs.reference) {
+    in.reference_chosen = series(-80, 0.3);
+    in.reference_rejected = series(-80, 1.9);
+  }
+  if (needs.lengths) {
+    in.chosen_tokens = Eigen::ArrayXd::Constant(kPairs, 40);
+    in.rejected_tokens = in.chosen_tokens;
+  }
+  if (needs.reward_margin) in.reward_margin = series(1, 2.3) / 5;
+  if (needs.running_mean) in.running_mean = 0.4;
   return in;
 }
 
 void RunPairLoss(benchmark::State& state, const std::string& name) {
-  const PairInputs in = Pairs();
   const PairLossOrError loss = MakePairLoss(name);
   if (!loss.ok()) return state.SkipWithError(loss.error.c_str());
+  const PairInputs in = Pairs(loss.needs);
+  const std::string wrong = CheckPairInputs(in, loss.needs);
+  if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
   for (auto _ : state) {
     const PairLossResult result = loss.loss(in);
     benchmark::DoNotOptimize(result.loss.data());
@@ -43,7 +53,7 @@ void RunPairLoss(benchmark::State& state, const std::string& name) {
 }
 
 void PlainLoop(benchmark::State& state) {
-  const PairInputs in = Pairs();
+  const PairInputs in = Pairs({.reference = true});
   Eigen::ArrayXd loss(kPairs), gradient(kPairs);
   for (auto _ : state) {
     for (Eigen::Index i = 0; i < kPairs; ++i) {

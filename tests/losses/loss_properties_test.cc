@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "losses/hinge.h"
 #include "losses/ipo.h"
@@ -11,31 +12,46 @@
 #include "losses/registry.h"
 #include "losses/reward.h"
 #include "losses/sigmoid.h"
+#include "tests/losses/pair_inputs.h"
 
 namespace align::losses {
 namespace {
 
 using Eigen::ArrayXd;
 
-// Pairs whose margins of log-ratios are `margins`, all log-probs near `level`.
+// Pairs whose margins of log-ratios are `margins`, all log-probs near `level`,
+// of one token each: the first tokens are the whole reply.
 PairInputs Margins(const ArrayXd& margins, double level = -40) {
   const ArrayXd flat = ArrayXd::Constant(margins.size(), level);
   const ArrayXd tokens = ArrayXd::Ones(margins.size());
-  return {.policy_chosen = flat + margins / 2,
-          .policy_rejected = flat - margins / 2,
+  const ArrayXd chosen = flat + margins / 2, rejected = flat - margins / 2;
+  return {.policy_chosen = chosen,
+          .policy_rejected = rejected,
           .reference_chosen = flat,
           .reference_rejected = flat,
           .chosen_tokens = tokens,
-          .rejected_tokens = tokens};
+          .rejected_tokens = tokens,
+          .policy_chosen_head = chosen,
+          .policy_rejected_head = rejected,
+          .reference_chosen_head = flat,
+          .reference_rejected_head = flat,
+          .chosen_log_weight = chosen,
+          .rejected_log_weight = rejected,
+          .reward_margin = margins,
+          .chosen_nll = -chosen,
+          .chosen_nll_tokens = tokens};
 }
 
-PairInputs Swapped(const PairInputs& in) {
-  return {.policy_chosen = in.policy_rejected,
-          .policy_rejected = in.policy_chosen,
-          .reference_chosen = in.reference_rejected,
-          .reference_rejected = in.reference_chosen,
-          .chosen_tokens = in.rejected_tokens,
-          .rejected_tokens = in.chosen_tokens};
+PairInputs Swapped(PairInputs in) {
+  std::swap(in.policy_chosen, in.policy_rejected);
+  std::swap(in.reference_chosen, in.reference_rejected);
+  std::swap(in.chosen_tokens, in.rejected_tokens);
+  std::swap(in.policy_chosen_head, in.policy_rejected_head);
+  std::swap(in.reference_chosen_head, in.reference_rejected_head);
+  std::swap(in.chosen_log_weight, in.rejected_log_weight);
+  in.reward_margin = -in.reward_margin;
+  if (in.chosen_nll.size() > 0) in.chosen_nll = -in.policy_chosen;
+  return in;
 }
 
 // Margins are differences of log-probs near -40, which round at 1e-14.
@@ -54,8 +70,9 @@ TEST(SwappingThePair, ExchangesTheRewardsOfEveryLoss) {
   for (const PairLossEntry& entry : PairLosses()) {
     SCOPED_TRACE(entry.name);
     const PairLossOrError loss = MakePairLoss(entry.name);
-    const PairLossResult a = loss.loss(Margins(kMargins));
-    const PairLossResult b = loss.loss(Swapped(Margins(kMargins)));
+    const PairInputs in = Only(Margins(kMargins), loss.needs);
+    const PairLossResult a = loss.loss(in);
+    const PairLossResult b = loss.loss(Swapped(in));
     ExpectNear(a.chosen_rewards, b.rejected_rewards, 0);
     ExpectNear(a.rejected_rewards, b.chosen_rewards, 0);
   }
@@ -170,12 +187,17 @@ TEST(Limits, GaeWithLambdaZeroIsTheOneStepError) {
 TEST(Extremes, EveryPairLossStaysFiniteWithFiniteSlopes) {
   for (const PairLossEntry& entry : PairLosses()) {
     SCOPED_TRACE(entry.name);
+    // The scale of margins, whatever a paper calls it, is the first option.
+    const PairLossOrError made =
+        entry.create({{entry.options().front().name, "1"}});
+    ASSERT_TRUE(made.ok()) << made.error;
+    ASSERT_EQ(made.beta, 1);
     for (const double margin : {-1e3, 0.0, 1e3}) {
-      const PairLossResult out = MakePairLoss(entry.name, {{"beta", "1"}})
-                                     .loss(Margins(ArrayXd{{margin}}, -1e4));
+      const PairLossResult out =
+          made.loss(Only(Margins(ArrayXd{{margin}}, -1e4), made.needs));
       for (const ArrayXd& values :
            {out.loss, out.d_policy_chosen, out.d_policy_rejected,
-            out.chosen_rewards, out.rejected_rewards}) {
+            out.chosen_rewards, out.rejected_rewards, out.d_chosen_nll}) {
         EXPECT_TRUE(values.isFinite().all()) << "margin " << margin;
       }
     }
