@@ -10,8 +10,9 @@
 namespace align::losses {
 
 struct TokenScore {
-  double log_prob = 0;  // log softmax(logits)[label]
-  double entropy = 0;   // -sum_v p_v log p_v, nats
+  double log_prob = 0;         // log softmax(logits)[label]
+  double entropy = 0;          // -sum_v p_v log p_v, nats
+  double log_sum_squares = 0;  // log sum_v p_v^2, for WPO's weights
 };
 
 // log softmax of a row [V]. The maximum is taken off first: exp overflows
@@ -26,7 +27,8 @@ inline TokenScore ScoreToken(const Eigen::ArrayXd& logits, Eigen::Index label) {
   const Eigen::ArrayXd log_probs = LogSoftmax(logits);
   const Eigen::ArrayXd p = log_probs.exp();
   // A probability that underflows to 0 contributes 0, not 0 * inf.
-  return {log_probs[label], -(p > 0.0).select(p * log_probs, 0.0).sum()};
+  return {log_probs[label], -(p > 0.0).select(p * log_probs, 0.0).sum(),
+          std::log(p.square().sum())};
 }
 
 // d (log_prob_seed * log_prob + entropy_seed * entropy) / d logits, [V]:

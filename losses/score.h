@@ -40,10 +40,10 @@ struct ScoreRule {
                 "of the alpha divergence; 1 is reverse_kl. TRL <= 0.24 calls "
                 "1 - f_alpha its coefficient");
     list.Number("f_max_exponent", &max_exponent,
-                {.low = 0, .high = 709, .open_low = true},
+                {.low = 0, .high = 709.7827, .open_low = true},
                 "exponents of forward_kl and alpha stop here, gradient 0 "
                 "beyond: at 80 squares still are finite. TRL 1.x stops alpha's "
-                "at 80 (f32), TRL <= 0.24 where the type ends");
+                "at 80 (f32), TRL <= 0.24 where the type ends (709.7827)");
   }
 
   // The score of one log-ratio and its slope.

@@ -1,14 +1,17 @@
-// golden/dpo and the second sources: losses on pairs by their registry.
+// golden/dpo/dpo_loss_* and the second sources: losses on pairs of log-probs,
+// by their registry.
 
-#include <algorithm>
 #include <cmath>
 
 #include "losses/registry.h"
 #include "tests/oracle/handlers.h"
-#include "tests/oracle/token_logps.h"
+#include "tests/oracle/trl_pair_loss.h"
 
 namespace align::oracle {
 namespace {
+
+// TRL's running mean is a float32, which losses differ by at most.
+constexpr Tolerance kFloatMean = {.absolute = 1e-7, .relative = 1e-6};
 
 losses::PairInputs PairsOf(Json inputs) {
   losses::PairInputs pairs;
@@ -16,169 +19,133 @@ losses::PairInputs PairsOf(Json inputs) {
   pairs.policy_rejected = Array(inputs["policy_rejected_logps"]);
   pairs.reference_chosen = Array(inputs["ref_chosen_logps"]);
   pairs.reference_rejected = Array(inputs["ref_rejected_logps"]);
+  // A mean that the caller took: one token of that NLL a pair has it too.
+  if (const auto nll = Find(inputs, "nll_loss")) {
+    const Eigen::ArrayXd ones =
+        Eigen::ArrayXd::Ones(pairs.policy_chosen.size());
+    pairs.chosen_nll = Number(*nll) * ones;
+    pairs.chosen_nll_tokens = ones;
+  }
   return pairs;
 }
 
-bool IsCovered(const std::string& loss) {
-  return loss == "sigmoid" || loss == "hinge" || loss == "ipo";
+// Where the other software overflowed, ours has to be finite.
+void NearOrFinite(const std::string& what, const Eigen::ArrayXd& got,
+                  const std::vector<double>& wanted, Tolerance tolerance,
+                  Case& result) {
+  if (got.size() != static_cast<Eigen::Index>(wanted.size())) {
+    return result.Near(what, got, wanted, tolerance);
+  }
+  for (Eigen::Index i = 0; i < got.size(); ++i) {
+    const std::string name = what + "[" + std::to_string(i) + "]";
+    if (std::isfinite(wanted[i])) {
+      result.Near(name, got[i], wanted[i], tolerance);
+    } else {
+      result.True(name + " is finite", std::isfinite(got[i]));
+    }
+  }
 }
 
-// The product's loss; an error here is a failure, not a skip.
-absl::StatusOr<losses::PairLoss> MakeLoss(const std::string& name,
-                                          losses::OptionValues values) {
-  losses::PairLossOrError made = losses::MakePairLoss(name, values);
-  if (!made.ok()) return InvalidArgument(made.error);
-  return std::move(made.loss);
+// Losses one a pair; kto_pair's of TRL 0.7 are all chosen, then all rejected,
+// and one of ours is the mean of both.
+std::vector<double> LossesByPair(Json outputs, Eigen::Index pairs) {
+  std::vector<double> values = Numbers(outputs["losses"]);
+  const auto count = static_cast<size_t>(pairs);
+  if (values.size() != 2 * count) return values;
+  for (size_t i = 0; i < count; ++i) {
+    values[i] = (values[i] + values[count + i]) / 2;
+  }
+  values.resize(count);
+  return values;
 }
 
 // Compares what `outputs` has of losses, their mean, rewards and gradients.
 void CheckResult(Json outputs, const losses::PairLossResult& got,
-                 Case& result) {
+                 Tolerance tolerance, Case& result) {
   const auto count = static_cast<double>(got.loss.size());
-  if (const auto wanted = Find(outputs, "losses")) {
-    result.Near("losses", got.loss, Numbers(*wanted), kDouble);
+  if (Find(outputs, "losses")) {
+    NearOrFinite("losses", got.loss, LossesByPair(outputs, got.loss.size()),
+                 tolerance, result);
   }
-  result.Near("mean loss", got.loss.mean(), Number(outputs["mean_loss"]),
-              kDouble);
+  NearOrFinite("mean loss", Eigen::ArrayXd::Constant(1, got.loss.mean()),
+               Numbers(outputs["mean_loss"]), tolerance, result);
   result.Near("chosen rewards", got.chosen_rewards,
               Numbers(outputs["chosen_rewards"]), kDouble);
   result.Near("rejected rewards", got.rejected_rewards,
               Numbers(outputs["rejected_rewards"]), kDouble);
+  if (const auto accuracies = Find(outputs, "reward_accuracies")) {
+    result.Near("accuracies",
+                (got.chosen_rewards > got.rejected_rewards).cast<double>(),
+                Numbers(*accuracies), {});
+  }
   const Json gradients = outputs["grad_mean_loss"];
-  result.Near("gradient by chosen", got.d_policy_chosen / count,
-              Numbers(gradients["policy_chosen_logps"]), kDouble);
-  result.Near("gradient by rejected", got.d_policy_rejected / count,
-              Numbers(gradients["policy_rejected_logps"]), kDouble);
+  NearOrFinite("gradient by chosen", got.d_policy_chosen / count,
+               Numbers(gradients["policy_chosen_logps"]), tolerance, result);
+  NearOrFinite("gradient by rejected", got.d_policy_rejected / count,
+               Numbers(gradients["policy_rejected_logps"]), tolerance, result);
+  if (const auto by_nll = Find(gradients, "nll_loss")) {
+    result.Near("gradient by NLL", got.d_chosen_nll.sum() / count,
+                Number(*by_nll), tolerance);
+  }
 }
 
-// Options that TRL's dpo_loss and ours share. IPO is given sums there.
-losses::OptionValues OptionsOf(const std::string& name, Json params) {
-  losses::OptionValues values = {{"beta", ExactText(Number(params["beta"]))}};
-  const double smoothing = NumberOr(params, "label_smoothing", 0);
-  if (name == "sigmoid") {
-    values.push_back({"label_smoothing", ExactText(smoothing)});
-  }
-  if (name == "ipo") values.push_back({"reduction", "sum"});
-  if (FlagOr(params, "reference_free", false)) {
-    values.push_back({"reference_free", "true"});
-  }
-  return values;
+// TRL's losses of the aot family stand in the order of ranks, ours by pair.
+void OrderByRank(const std::string& loss, const losses::PairInputs& in,
+                 losses::PairLossResult& got) {
+  if (!loss.starts_with("aot")) return;
+  const Eigen::ArrayXd sorted = loss == "aot"
+                                    ? in.policy_chosen - in.policy_rejected
+                                    : losses::LogRatios(in).chosen;
+  got.loss = Eigen::ArrayXd(got.loss(losses::Ranks(sorted)));
 }
 
-// Why the options of a case are not covered; empty if they are.
-std::string Unsupported(Json params) {
-  const std::string divergence =
-      TextOr(params, "f_divergence_type", "reverse_kl");
-  if (divergence != "reverse_kl") return "divergence " + divergence;
-  if (Find(params, "ld_alpha")) return "ld_alpha";
-  if (FlagOr(params, "use_weighting", false)) return "use_weighting";
-  return "";
+// One call of a loss, or the calls of a sequence one after the other.
+absl::Status CheckCalls(Json one, Case& result) {
+  const losses::PairLossTerm term =
+      FromTrl(Text(one["loss_type"]), one["params"], TrlVersion::kUpTo024);
+  const losses::PairLossOrError loss =
+      losses::MakePairLoss(term.name, term.values);
+  if (!loss.ok()) return InvalidArgument(loss.error);
+  const Tolerance tolerance = loss.needs.running_mean ? kFloatMean : kDouble;
+  const auto sequence = Find(one, "sequence");
+  losses::RunningMoments moments;
+  for (Json call : sequence ? Items(*sequence) : std::vector<Json>{one}) {
+    losses::PairInputs pairs = PairsOf(call["inputs"]);
+    if (loss.needs.running_mean) losses::TakeIntoRunningMean(moments, pairs);
+    losses::PairLossResult got = loss.loss(pairs);
+    OrderByRank(term.name, pairs, got);
+    CheckResult(call["outputs"], got, tolerance, result);
+    const auto running = Find(call["outputs"], "running_after");
+    if (!running) continue;
+    // Theirs is of rewards, ours of log-ratios.
+    result.Near("running mean", loss.beta * moments.mean,
+                Number((*running)["mean"]), kFloatMean);
+    result.Near("running variance", loss.beta * loss.beta * moments.variance,
+                Number((*running)["var"]), kFloatMean);
+    result.Near("running count", moments.count, Number((*running)["count"]),
+                kFloatMean);
+  }
+  return absl::OkStatus();
 }
 
-// One of an input set of dpo_compute_loss: rows chosen, then rejected.
-struct Completions {
-  LabelledLogits rows;              // the scored positions
-  std::vector<size_t> row_of;       // which input row each belongs to
-  std::vector<size_t> position_of;  // and which of its positions
-  size_t pairs = 0, length = 0;
-};
-
-Completions CompletionsOf(Json set) {
-  Completions out;
-  const Eigen::ArrayXXd logits = LogitRows(set["logits"]);
-  const std::vector<Json> ids = Items(set["input_ids"]);
-  const std::vector<Json> masks = Items(set["completion_mask"]);
-  out.pairs = ids.size() / 2;
-  out.length = Items(ids[0]).size();
-  std::vector<Eigen::Index> kept;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const std::vector<int32_t> tokens = Ints(ids[i]), mask = Ints(masks[i]);
-    for (size_t t = 0; t + 1 < tokens.size(); ++t) {
-      if (mask[t + 1] == 0) continue;
-      kept.push_back(static_cast<Eigen::Index>(i * out.length + t));
-      out.rows.labels.push_back(tokens[t + 1]);
-      out.row_of.push_back(i);
-      out.position_of.push_back(t);
-    }
-  }
-  out.rows.logits = logits(kept, Eigen::all);
-  return out;
-}
-
-losses::PairInputs PairsOf(Json set, const Completions& completions,
-                           const RowScores& scores) {
-  const auto pairs = static_cast<Eigen::Index>(completions.pairs);
-  Eigen::ArrayXd sums = Eigen::ArrayXd::Zero(2 * pairs);
-  Eigen::ArrayXd counts = Eigen::ArrayXd::Zero(2 * pairs);
-  for (size_t k = 0; k < completions.row_of.size(); ++k) {
-    sums[completions.row_of[k]] += scores.log_probs[k];
-    counts[completions.row_of[k]] += 1;
-  }
-  return {sums.head(pairs),
-          sums.tail(pairs),
-          Array(set["ref_chosen_logps"]),
-          Array(set["ref_rejected_logps"]),
-          counts.head(pairs),
-          counts.tail(pairs)};
-}
-
-// The gradient of the mean loss by all logits, zero where nothing is scored.
-std::vector<double> ByLogits(const Completions& completions,
-                             const losses::PairLossResult& loss, bool fused) {
-  std::vector<double> seeds;
-  for (size_t row : completions.row_of) {
-    const bool chosen = row < completions.pairs;
-    const double seed = chosen
-                            ? loss.d_policy_chosen[row]
-                            : loss.d_policy_rejected[row - completions.pairs];
-    seeds.push_back(seed / static_cast<double>(completions.pairs));
-  }
-  const std::vector<double> none(seeds.size(), 0.0);
-  const std::vector<double> scored =
-      fused ? GradientFused(completions.rows, seeds, none)
-            : GradientInDouble(completions.rows, seeds, none);
-  const auto vocab = static_cast<size_t>(completions.rows.logits.cols());
-  std::vector<double> all(2 * completions.pairs * completions.length * vocab);
-  for (size_t k = 0; k < completions.row_of.size(); ++k) {
-    const size_t to =
-        completions.row_of[k] * completions.length + completions.position_of[k];
-    std::copy_n(scored.begin() + k * vocab, vocab, all.begin() + to * vocab);
-  }
-  return all;
-}
-
-absl::Status CheckFromLogits(Json set, Json one, bool fused, Case& result) {
+absl::Status CheckSecondSource(const std::string& source, Json one,
+                               Case& result) {
   const Json params = one["params"];
-  const std::string name = Text(params["loss_types"].at(0));
-  const Tolerance tolerance = fused ? kFloat : kDouble;
-  const Completions completions = CompletionsOf(set);
-  // Means over tokens (IPO) and no smoothing, as this version has it.
-  ALIGN_ASSIGN_OR_RETURN(
-      const losses::PairLoss loss,
-      MakeLoss(name, {{"beta", ExactText(Number(params["beta"]))}}));
-  const losses::PairInputs pairs = PairsOf(
-      set, completions,
-      fused ? ScoreFused(completions.rows) : ScoreInDouble(completions.rows));
-  const losses::PairLossResult got = loss(pairs);
-  const Json outputs = one["outputs"];
-  result.Near("loss", got.loss.mean(), Number(outputs["loss"]), tolerance);
-  const Json metrics = outputs["metrics"];
-  result.Near("rewards/chosen", got.chosen_rewards.mean(),
-              Number(metrics["rewards/chosen"]), tolerance);
-  result.Near("rewards/rejected", got.rejected_rewards.mean(),
-              Number(metrics["rewards/rejected"]), tolerance);
-  result.Near("logps/chosen", pairs.policy_chosen.mean(),
-              Number(metrics["logps/chosen"]), tolerance);
-  const std::vector<Json> each = Items(outputs["per_pair"]);
-  for (size_t i = 0; i < each.size(); ++i) {
-    result.Near("loss of pair " + std::to_string(i), got.loss[i],
-                Number(each[i]["loss"]), tolerance);
-    result.Near("margin of pair " + std::to_string(i),
-                got.chosen_rewards[i] - got.rejected_rewards[i],
-                Number(each[i]["rewards/margins"]), tolerance);
+  losses::PairLossTerm term;
+  if (source == "torchtune RSOLoss") {
+    term = {"rso_hinge_norm", {{"gamma", ExactText(Number(params["gamma"]))}}};
+  } else if (source == "eric-mitchell preference_loss" ||
+             source == "OpenRLHF DPOLoss" || source == "torchtune DPOLoss") {
+    term = FromTrl(FlagOr(params, "ipo", false) ? "ipo" : "sigmoid", params,
+                   TrlVersion::kUpTo024);
+  } else {
+    return InvalidArgument("no loss of ours for " + source);
   }
-  result.Near("gradient by logits", ByLogits(completions, got, fused),
-              Numbers(outputs["grad_loss_wrt_logits"]), tolerance);
+  const losses::PairLossOrError loss =
+      losses::MakePairLoss(term.name, term.values);
+  if (!loss.ok()) return InvalidArgument(loss.error);
+  CheckResult(one["outputs"], loss.loss(PairsOf(one["inputs"])), kDouble,
+              result);
   return absl::OkStatus();
 }
 
@@ -186,73 +153,16 @@ absl::Status CheckFromLogits(Json set, Json one, bool fused, Case& result) {
 
 void CheckDpoLoss(const OracleFile& file, Reporter& reporter) {
   for (Json one : Items(file.root["cases"])) {
-    const std::string name = Text(one["loss_type"]);
-    const Json params = one["params"];
-    if (!IsCovered(name)) {
-      reporter.Skip("loss " + name);
-      continue;
-    }
-    const std::string unsupported = Unsupported(params);
-    if (!unsupported.empty()) {
-      reporter.Skip(unsupported);
-      continue;
-    }
-    reporter.Run(
-        "double", Text(one["name"]), [&](Case& result) -> absl::Status {
-          ALIGN_ASSIGN_OR_RETURN(const losses::PairLoss loss,
-                                 MakeLoss(name, OptionsOf(name, params)));
-          CheckResult(one["outputs"], loss(PairsOf(one["inputs"])), result);
-          return absl::OkStatus();
-        });
-  }
-}
-
-void CheckDpoFromLogits(const OracleFile& file, Reporter& reporter) {
-  for (Json one : Items(file.root["cases"])) {
-    const Json params = one["params"];
-    const std::vector<Json> names = Items(params["loss_types"]);
-    if (names.size() != 1) {
-      reporter.Skip("mixes of losses");
-      continue;
-    }
-    std::string reason = Unsupported(params);
-    if (!IsCovered(Text(names[0]))) reason = "loss " + Text(names[0]);
-    if (!reason.empty()) {
-      reporter.Skip(reason);
-      continue;
-    }
-    const Json set =
-        file.root["meta"]["input_sets"].at_key(Text(one["input_set"]));
-    for (bool fused : {false, true}) {
-      reporter.Run(fused ? "f32 fused" : "double", Text(one["name"]),
-                   [&](Case& result) {
-                     return CheckFromLogits(set, one, fused, result);
-                   });
-    }
+    reporter.Run("double", TextOr(one, "name", Text(one["loss_type"])),
+                 [&](Case& result) { return CheckCalls(one, result); });
   }
 }
 
 void CheckDpoSecondSources(const OracleFile& file, Reporter& reporter) {
   for (Json one : Items(file.root["cases"])) {
     const std::string source = Text(one["fn"]);
-    const Json params = one["params"];
-    reporter.Run("double", source, [&](Case& result) -> absl::Status {
-      std::string name = FlagOr(params, "ipo", false) ? "ipo" : "sigmoid";
-      losses::OptionValues values;
-      if (source == "torchtune RSOLoss") {
-        name = "hinge";
-        values = {{"beta", ExactText(Number(params["gamma"]))}};
-      } else if (source == "eric-mitchell preference_loss" ||
-                 source == "OpenRLHF DPOLoss" ||
-                 source == "torchtune DPOLoss") {
-        values = OptionsOf(name, params);
-      } else {
-        return Unimplemented("source " + source);
-      }
-      ALIGN_ASSIGN_OR_RETURN(const losses::PairLoss loss,
-                             MakeLoss(name, values));
-      CheckResult(one["outputs"], loss(PairsOf(one["inputs"])), result);
-      return absl::OkStatus();
+    reporter.Run("double", source, [&](Case& result) {
+      return CheckSecondSource(source, one, result);
     });
   }
 }

@@ -28,6 +28,13 @@ void CheckDpoSecondSources(const OracleFile& file, Reporter& reporter);
 // golden/logps.
 void CheckBatchLogps(const OracleFile& file, Reporter& reporter);
 void CheckLogSoftmax(const OracleFile& file, Reporter& reporter);
+// golden/kto, golden/bco.
+void CheckKtoLoss(const OracleFile& file, Reporter& reporter);
+void CheckKtoFromLogits(const OracleFile& file, Reporter& reporter);
+void CheckBcoLoss(const OracleFile& file, Reporter& reporter);
+// golden/orpo, golden/cpo.
+void CheckOrpoLoss(const OracleFile& file, Reporter& reporter);
+void CheckCpoLoss(const OracleFile& file, Reporter& reporter);
 // golden/reward, golden/rso.
 void CheckRewardLoss(const OracleFile& file, Reporter& reporter);
 void CheckRejection(const OracleFile& file, Reporter& reporter);

@@ -1,5 +1,6 @@
 // golden/reward and golden/rso.
 
+#include <algorithm>
 #include <cmath>
 
 #include "losses/reward.h"
@@ -80,12 +81,29 @@ absl::Status MonteCarlo(Json one, Case& result) {
   return absl::OkStatus();
 }
 
+// What TRL reports of the rewards of both replies.
+void CheckRewardMetrics(Json wanted, const Eigen::ArrayXd& chosen,
+                        const Eigen::ArrayXd& rejected, Case& result) {
+  result.Near("min_reward", std::min(chosen.minCoeff(), rejected.minCoeff()),
+              Number(wanted["min_reward"]), kDouble);
+  result.Near("mean_reward", (chosen.mean() + rejected.mean()) / 2,
+              Number(wanted["mean_reward"]), kDouble);
+  result.Near("max_reward", std::max(chosen.maxCoeff(), rejected.maxCoeff()),
+              Number(wanted["max_reward"]), kDouble);
+  // A mean of float32 ones and zeros there.
+  result.Near("accuracy", (chosen > rejected).cast<double>().mean(),
+              Number(wanted["accuracy"]), kFloat);
+  result.Near("margin", (chosen - rejected).mean(), Number(wanted["margin"]),
+              kDouble);
+}
+
 absl::Status CheckBradleyTerry(Json one, Case& result) {
   const Json inputs = one["inputs"], outputs = one["outputs"];
   const auto margin = Find(inputs, "margin");
+  const Eigen::ArrayXd chosen = Array(inputs["rewards_chosen"]);
+  const Eigen::ArrayXd rejected = Array(inputs["rewards_rejected"]);
   const losses::BradleyTerryResult got = losses::BradleyTerryLoss(
-      Array(inputs["rewards_chosen"]), Array(inputs["rewards_rejected"]),
-      margin ? Array(*margin) : Eigen::ArrayXd(),
+      chosen, rejected, margin ? Array(*margin) : Eigen::ArrayXd(),
       {.center_rewards_coefficient =
            NumberOr(one["params"], "center_rewards_coefficient", 0)});
   const auto count = static_cast<double>(got.loss.size());
@@ -94,6 +112,9 @@ absl::Status CheckBradleyTerry(Json one, Case& result) {
               Numbers(outputs["grad_rewards_chosen"]), kDouble);
   result.Near("gradient by rejected", got.d_rejected / count,
               Numbers(outputs["grad_rewards_rejected"]), kDouble);
+  if (const auto metrics = Find(outputs, "metrics")) {
+    CheckRewardMetrics(*metrics, chosen, rejected, result);
+  }
   return absl::OkStatus();
 }
 

@@ -1,5 +1,6 @@
 #include "tests/oracle/token_logps.h"
 
+#include <cmath>
 #include <memory>
 #include <span>
 #include <utility>
@@ -36,8 +37,8 @@ std::unique_ptr<FusedScores> RunFused(const LabelledLogits& rows) {
   for (int64_t i = 0; i < count; ++i) {
     tokens.push_back({.row = static_cast<int32_t>(i), .label = rows.labels[i]});
   }
-  out->scores =
-      ScoreTokens(out->hidden.Get("hidden"), head, tokens, {.entropy = true});
+  out->scores = ScoreTokens(out->hidden.Get("hidden"), head, tokens,
+                            {.entropy = true, .statistics = true});
   return out;
 }
 
@@ -65,6 +66,11 @@ RowScores ScoreInDouble(const LabelledLogits& rows) {
         losses::ScoreToken(rows.logits.row(i), rows.labels[i]);
     out.log_probs.push_back(score.log_prob);
     out.entropies.push_back(score.entropy);
+    out.log_sum_squares.push_back(score.log_sum_squares);
+    out.mean_logits.push_back(rows.logits.row(i).mean());
+    Eigen::Index best = 0;
+    rows.logits.row(i).maxCoeff(&best);
+    out.label_is_argmax.push_back(best == rows.labels[i] ? 1 : 0);
   }
   return out;
 }
@@ -84,8 +90,17 @@ std::vector<double> GradientInDouble(const LabelledLogits& rows,
 
 RowScores ScoreFused(const LabelledLogits& rows) {
   const auto fused = RunFused(rows);
-  return {ToDouble(fused->scores.log_probs()),
-          ToDouble(fused->scores.entropies())};
+  const TokenStatistics& statistics = fused->scores.statistics;
+  RowScores out = {.log_probs = ToDouble(fused->scores.log_probs()),
+                   .entropies = ToDouble(fused->scores.entropies()),
+                   .mean_logits = ToDouble(statistics.mean_logit)};
+  for (float sum : statistics.sum_squares) {
+    out.log_sum_squares.push_back(std::log(static_cast<double>(sum)));
+  }
+  for (uint8_t is_argmax : statistics.label_is_argmax) {
+    out.label_is_argmax.push_back(is_argmax);
+  }
+  return out;
 }
 
 std::vector<double> GradientFused(const LabelledLogits& rows,

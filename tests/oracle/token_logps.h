@@ -17,6 +17,9 @@ struct LabelledLogits {
 
 struct RowScores {
   std::vector<double> log_probs, entropies;  // [N]
+  std::vector<double> log_sum_squares;       // [N] log sum_v p_v^2
+  std::vector<double> mean_logits;           // [N]
+  std::vector<double> label_is_argmax;       // [N] 0 or 1
 };
 
 // Numbers of a JSON array [..., V], V being the size of the innermost arrays.

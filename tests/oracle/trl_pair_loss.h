@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+
+#include "losses/registry.h"
+#include "tests/oracle/json_values.h"
+
+namespace align::oracle {
+
+// Up to 0.24 (dpo_loss, on log-probs), or from 1.0 (_compute_loss, on logits):
+// one name can mean two things.
+enum class TrlVersion { kUpTo024, kFrom1 };
+
+// Our name and options of TRL's loss `name` with the parameters of a case.
+losses::PairLossTerm FromTrl(const std::string& name, Json params,
+                             TrlVersion version);
+
+}  // namespace align::oracle
