@@ -45,16 +45,17 @@ once() {
 # rows HALF FILTER: rows of one half through a jq filter.
 rows() { zcat "$imdb/imdb_$1.jsonl.gz" | jq -c "${@:2}"; }
 
-# The first review of each label, then the second, ...: every pair four times,
-# from the start, the first 240 characters, the second 520 and the last 520, so
-# that the judge learns from more of each review than its first 128 tokens, and
-# at any length.
+# The first review of each label, then the second, ...: every pair six times,
+# from the start, the first 240 characters, and 520 from further on, so that the
+# judge learns from more of each review than its first 128 tokens, and at any
+# length.
 pairs() {
   paste <(rows "$1" 'select(.label == 1).text') \
     <(rows "$1" 'select(.label == 0).text') |
     jq -cR 'split("\t") | map(fromjson)
-      | ., map(.[:240]), map(.[520:1040] | select(. != "")), map(.[-520:])
-      | select(length == 2)
+      | ., map(.[:240]), ((260, 520, 1040) as $from | map(.[$from:$from + 520])),
+        map(.[-520:])
+      | select(all(length > 40))
       | {prompt: "", chosen: .[0], rejected: .[1]}' >"$partial"
 }
 
