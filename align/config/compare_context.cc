@@ -148,7 +148,8 @@ absl::Status CompareContext::Train(const pb::StageTraining& training,
              {.max_steps = training.steps(),
               .accumulation =
                   training.has_accumulation() ? training.accumulation() : 1,
-              .max_grad_norm = settings.max_grad_norm},
+              .max_grad_norm = settings.max_grad_norm,
+              .norm = settings.norm},
              steps, std::move(stores), optimizer, observers)
       .status();
 }

@@ -123,41 +123,85 @@ absl::Status CheckPpo(const PpoSettings& settings) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<train::OptimizerOptions> ReadUpdateRule(
+    const pb::OptimizerConfig& config) {
+  train::OptimizerOptions options;
+  if (config.has_name()) {
+    ALIGN_ASSIGN_OR_RETURN(options.kind,
+                           train::ParseOptimizerKind(config.name()));
+  }
+  ALIGN_READ(config, learning_rate, options.learning_rate);
+  ALIGN_READ(config, beta1, options.beta1);
+  ALIGN_READ(config, beta2, options.beta2);
+  ALIGN_READ(config, epsilon, options.epsilon);
+  ALIGN_READ(config, weight_decay, options.weight_decay);
+  ALIGN_READ(config, amsgrad, options.amsgrad);
+  ALIGN_READ(config, momentum, options.momentum);
+  ALIGN_READ(config, nesterov, options.nesterov);
+  ALIGN_RETURN_IF_ERROR(
+      CheckRange("optimizer.learning_rate", options.learning_rate,
+                 options.learning_rate >= 0 && options.learning_rate < 10,
+                 "a number in [0, 10)"));
+  for (const auto& [key, value] :
+       {std::pair("optimizer.beta1", options.beta1),
+        std::pair("optimizer.beta2", options.beta2),
+        std::pair("optimizer.momentum", options.momentum)}) {
+    ALIGN_RETURN_IF_ERROR(
+        CheckRange(key, value, value >= 0 && value < 1, "a number in [0, 1)"));
+  }
+  ALIGN_RETURN_IF_ERROR(CheckRange("optimizer.epsilon", options.epsilon,
+                                   options.epsilon > 0, "a number above 0"));
+  ALIGN_RETURN_IF_ERROR(
+      CheckRange("optimizer.weight_decay", options.weight_decay,
+                 options.weight_decay >= 0, "a number of at least 0"));
+  const bool adam = options.kind == train::OptimizerKind::kAdamW ||
+                    options.kind == train::OptimizerKind::kAdam;
+  const bool sgd = options.kind == train::OptimizerKind::kSgd;
+  if (options.amsgrad && !adam) {
+    return InvalidArgument("optimizer.amsgrad: only adamw and adam have it");
+  }
+  if ((options.nesterov || options.momentum > 0) && !sgd) {
+    return InvalidArgument(
+        "optimizer.momentum and optimizer.nesterov: only sgd has them");
+  }
+  return options;
+}
+
+absl::StatusOr<train::ScheduleOptions> ReadSchedule(
+    const pb::OptimizerConfig& config, int64_t steps) {
+  train::ScheduleOptions options;
+  if (config.has_schedule()) {
+    ALIGN_ASSIGN_OR_RETURN(options.kind,
+                           train::ParseScheduleKind(config.schedule()));
+  }
+  if (options.kind == train::ScheduleKind::kCosineWithRestarts) {
+    options.cycles = 1;  // of transformers
+  }
+  ALIGN_READ(config, warmup_steps, options.warmup_steps);
+  ALIGN_READ(config, cycles, options.cycles);
+  ALIGN_READ(config, min_lr_ratio, options.minimum);
+  ALIGN_READ(config, power, options.power);
+  ALIGN_READ(config, decay_steps, options.decay_steps);
+  options.end = options.minimum;
+  options.total_steps = steps;
+  return options;
+}
+
 }  // namespace
 
 absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
                                            int64_t steps) {
   StepSettings settings;
-  train::AdamWOptions& adamw = settings.optimizer;
-  ALIGN_READ(config, learning_rate, adamw.learning_rate);
-  ALIGN_READ(config, beta1, adamw.beta1);
-  ALIGN_READ(config, beta2, adamw.beta2);
-  ALIGN_READ(config, epsilon, adamw.epsilon);
-  ALIGN_READ(config, weight_decay, adamw.weight_decay);
+  ALIGN_ASSIGN_OR_RETURN(settings.optimizer, ReadUpdateRule(config));
   ALIGN_READ(config, max_grad_norm, settings.max_grad_norm);
-  ALIGN_RETURN_IF_ERROR(
-      CheckRange("optimizer.learning_rate", adamw.learning_rate,
-                 adamw.learning_rate >= 0 && adamw.learning_rate < 10,
-                 "a number in [0, 10)"));
-  for (const auto& [key, beta] : {std::pair("optimizer.beta1", adamw.beta1),
-                                  std::pair("optimizer.beta2", adamw.beta2)}) {
-    ALIGN_RETURN_IF_ERROR(
-        CheckRange(key, beta, beta >= 0 && beta < 1, "a number in [0, 1)"));
-  }
-  ALIGN_RETURN_IF_ERROR(CheckRange("optimizer.epsilon", adamw.epsilon,
-                                   adamw.epsilon > 0, "a number above 0"));
-  ALIGN_RETURN_IF_ERROR(CheckRange("optimizer.weight_decay", adamw.weight_decay,
-                                   adamw.weight_decay >= 0,
-                                   "a number of at least 0"));
   ALIGN_RETURN_IF_ERROR(
       CheckRange("optimizer.max_grad_norm", settings.max_grad_norm,
                  settings.max_grad_norm >= 0, "0 (no clipping) or more"));
-  if (config.has_schedule()) {
-    ALIGN_ASSIGN_OR_RETURN(settings.schedule.kind,
-                           train::ParseScheduleKind(config.schedule()));
+  if (config.has_norm_type()) {
+    ALIGN_ASSIGN_OR_RETURN(settings.norm,
+                           train::ParseNormKind(config.norm_type()));
   }
-  ALIGN_READ(config, warmup_steps, settings.schedule.warmup_steps);
-  settings.schedule.total_steps = steps;
+  ALIGN_ASSIGN_OR_RETURN(settings.schedule, ReadSchedule(config, steps));
   return settings;
 }
 

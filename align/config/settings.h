@@ -22,9 +22,10 @@ namespace align {
 
 // How a model is stepped: the option structs that a config fills.
 struct StepSettings {
-  train::AdamWOptions optimizer;
+  train::OptimizerOptions optimizer;
   train::ScheduleOptions schedule;
   double max_grad_norm = train::RunLoopOptions().max_grad_norm;
+  train::NormKind norm = train::RunLoopOptions().norm;
 };
 
 // The defaults of the option structs, overwritten by what `config` sets; the

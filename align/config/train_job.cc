@@ -264,7 +264,8 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
   const absl::StatusOr<train::RunResult> result = train::RunLoop(
       {.max_steps = config.loop().steps(),
        .accumulation = config.loop().accumulation(),
-       .max_grad_norm = settings.max_grad_norm},
+       .max_grad_norm = settings.max_grad_norm,
+       .norm = settings.norm},
       run.micro_steps, stores, optimizer,
       {check, std::move(metrics), std::move(events),
        train::ProgressObserver(

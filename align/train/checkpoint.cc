@@ -199,7 +199,7 @@ Checkpoints::Checkpoints(std::string root, int64_t keep,
       stores_(std::move(stores)),
       optimizer_(optimizer) {
   ALIGN_CHECK(keep_ >= 1) << "[Checkpoints] keep " << keep_;
-  ALIGN_CHECK(optimizer_.moments().size() == stores_.size())
+  ALIGN_CHECK(optimizer_.state().size() == stores_.size())
       << "[Checkpoints] " << stores_.size() << " stores";
 }
 
@@ -214,19 +214,21 @@ std::vector<std::string> Checkpoints::StoreFiles() const {
 
 absl::Status Checkpoints::WriteFiles(const std::string& directory,
                                      const CheckpointState& state) {
-  const std::vector<Optimizer::Moments> moments = optimizer_.moments();
+  const std::vector<std::string> names = optimizer_.state_names();
+  const auto arenas = optimizer_.state();
   for (size_t s = 0; s < stores_.size(); ++s) {
     const ParamStore& store = *stores_[s].store;
     const std::string path = directory + "/" + stores_[s].name;
     ALIGN_RETURN_IF_ERROR(WriteSafetensors(
         path + ".safetensors", TensorsOf(store, store.values(), "")));
-    std::vector<TensorToWrite> both =
-        TensorsOf(store, moments[s].first, "first/");
-    std::vector<TensorToWrite> second =
-        TensorsOf(store, moments[s].second, "second/");
-    both.insert(both.end(), second.begin(), second.end());
+    std::vector<TensorToWrite> tensors;
+    for (size_t i = 0; i < names.size(); ++i) {
+      std::vector<TensorToWrite> more =
+          TensorsOf(store, arenas[s][i], names[i] + "/");
+      tensors.insert(tensors.end(), more.begin(), more.end());
+    }
     ALIGN_RETURN_IF_ERROR(
-        WriteSafetensors(path + ".moments.safetensors", std::move(both)));
+        WriteSafetensors(path + ".moments.safetensors", std::move(tensors)));
   }
   pb::CheckpointManifest manifest = ToManifest(state);
   manifest.set_optimizer_steps(optimizer_.steps());
@@ -273,15 +275,16 @@ absl::Status Checkpoints::Load(const std::string& directory,
     files.push_back(std::move(file));
   }
   std::vector<Copy> copies;
-  const std::vector<Optimizer::Moments> moments = optimizer_.moments();
+  const std::vector<std::string> names = optimizer_.state_names();
+  const auto arenas = optimizer_.state();
   for (size_t s = 0; s < stores_.size(); ++s) {
     ParamStore& store = *stores_[s].store;
     ALIGN_RETURN_IF_ERROR(
         PlanCopies(files[2 * s], store, store.values(), "", copies));
-    ALIGN_RETURN_IF_ERROR(PlanCopies(files[2 * s + 1], store, moments[s].first,
-                                     "first/", copies));
-    ALIGN_RETURN_IF_ERROR(PlanCopies(files[2 * s + 1], store, moments[s].second,
-                                     "second/", copies));
+    for (size_t i = 0; i < names.size(); ++i) {
+      ALIGN_RETURN_IF_ERROR(PlanCopies(files[2 * s + 1], store, arenas[s][i],
+                                       names[i] + "/", copies));
+    }
   }
   for (const Copy& copy : copies) {
     ALIGN_RETURN_IF_ERROR(CopyToFloat(*copy.from, copy.to));

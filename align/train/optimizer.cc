@@ -7,7 +7,7 @@
 
 #include "align/base/check.h"
 #include "align/base/threads.h"
-#include "align/train/adamw_update.h"
+#include "align/train/optimizer_update.h"
 
 namespace align::train {
 namespace {
@@ -41,9 +41,76 @@ std::vector<Block> CutIntoBlocks(const std::vector<ParamStore*>& stores,
   return blocks;
 }
 
+// Sum of f(g) over `count` gradients, in independent lanes, so that it
+// vectorises in an order of its own.
+template <typename F>
+double SumOver(const float* grad, int64_t count, const F& f) {
+  constexpr int64_t kLanes = 8;
+  std::array<double, kLanes> lanes = {};
+  const int64_t whole = count / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    for (int64_t j = 0; j < kLanes; ++j) {
+      lanes[j] += f(static_cast<double>(grad[i + j]));
+    }
+  }
+  double sum = 0;
+  for (int64_t i = whole; i < count; ++i) {
+    sum += f(static_cast<double>(grad[i]));
+  }
+  for (double lane : lanes) sum += lane;
+  return sum;
+}
+
+// NaN when a gradient is.
+double LargestMagnitude(const float* grad, int64_t count) {
+  double largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const double magnitude = std::abs(static_cast<double>(grad[i]));
+    if (std::isnan(magnitude)) return magnitude;
+    largest = std::max(largest, magnitude);
+  }
+  return largest;
+}
+
 }  // namespace
 
-Optimizer::Optimizer(const AdamWOptions& options, LearningRateFactor factor,
+absl::StatusOr<OptimizerKind> ParseOptimizerKind(const std::string& text) {
+  if (text == "adamw") return OptimizerKind::kAdamW;
+  if (text == "adam") return OptimizerKind::kAdam;
+  if (text == "sgd") return OptimizerKind::kSgd;
+  if (text == "rmsprop") return OptimizerKind::kRmsProp;
+  if (text == "adagrad") return OptimizerKind::kAdaGrad;
+  return InvalidArgument("optimizer '" + text +
+                         "' is unknown; expected adamw, adam, sgd, rmsprop or "
+                         "adagrad");
+}
+
+std::vector<std::string> StateNames(const OptimizerOptions& options) {
+  switch (options.kind) {
+    case OptimizerKind::kAdamW:
+    case OptimizerKind::kAdam:
+      return options.amsgrad
+                 ? std::vector<std::string>{"first", "second", "largest_second"}
+                 : std::vector<std::string>{"first", "second"};
+    case OptimizerKind::kSgd:
+      return {"velocity"};
+    case OptimizerKind::kRmsProp:
+      return {"square_mean"};
+    case OptimizerKind::kAdaGrad:
+      return {"square_sum"};
+  }
+  return {};
+}
+
+absl::StatusOr<NormKind> ParseNormKind(const std::string& text) {
+  if (text == "2") return NormKind::kEuclidean;
+  if (text == "1") return NormKind::kSum;
+  if (text == "inf") return NormKind::kMaximum;
+  return InvalidArgument("norm '" + text +
+                         "' is unknown; expected 1, 2 or inf");
+}
+
+Optimizer::Optimizer(const OptimizerOptions& options, LearningRateFactor factor,
                      std::vector<ParamStore*> stores)
     : options_(options),
       factor_(std::move(factor)),
@@ -51,8 +118,10 @@ Optimizer::Optimizer(const AdamWOptions& options, LearningRateFactor factor,
   for (ParamStore* store : stores_) {
     ALIGN_CHECK(store->trainable()) << "[Optimizer] a store without gradients";
     const auto size = static_cast<int64_t>(store->values().size());
-    first_.push_back(Tensor::Zeros({size}));
-    second_.push_back(Tensor::Zeros({size}));
+    std::vector<Tensor>& state = state_.emplace_back();
+    for (size_t i = 0; i < StateNames(options_).size(); ++i) {
+      state.push_back(Tensor::Zeros({size}));
+    }
   }
 }
 
@@ -63,54 +132,60 @@ double Optimizer::learning_rate() const {
 void Optimizer::Step(double grad_scale) {
   const double rate = learning_rate();
   ++steps_;
-  const auto c = MakeAdamWScalars<float>(options_, rate, steps_, grad_scale);
+  const auto scalars =
+      MakeUpdateScalars<float>(options_, rate, steps_, grad_scale);
   const std::vector<Block> blocks =
       CutIntoBlocks(stores_, options_.decay_vectors);
   ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t index) {
     const Block& block = blocks[index];
     ParamStore& store = *stores_[block.store];
-    AdamWUpdate(c, block.decay ? c.keep : 1.0f, block.count,
-                store.values().data() + block.begin,
-                store.grads().data() + block.begin,
-                first_[block.store].data() + block.begin,
-                second_[block.store].data() + block.begin);
+    StatePointers<float> state = {};
+    for (size_t i = 0; i < state_[block.store].size(); ++i) {
+      state[i] = state_[block.store][i].data() + block.begin;
+    }
+    UpdateParameters(options_, scalars, block.decay, block.count,
+                     store.values().data() + block.begin,
+                     store.grads().data() + block.begin, state);
   });
 }
 
-std::vector<Optimizer::Moments> Optimizer::moments() {
-  std::vector<Moments> moments;
-  for (size_t s = 0; s < stores_.size(); ++s) {
-    moments.push_back({first_[s].values(), second_[s].values()});
+std::vector<std::vector<std::span<float>>> Optimizer::state() {
+  std::vector<std::vector<std::span<float>>> spans;
+  for (std::vector<Tensor>& store : state_) {
+    std::vector<std::span<float>>& arenas = spans.emplace_back();
+    for (Tensor& arena : store) arenas.push_back(arena.values());
   }
-  return moments;
+  return spans;
 }
 
-double GradientNorm(const std::vector<ParamStore*>& stores) {
+double GradientNorm(const std::vector<ParamStore*>& stores, NormKind kind) {
   const std::vector<Block> blocks = CutIntoBlocks(stores);
   std::vector<double> partial(blocks.size());
   ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t index) {
     const Block& block = blocks[index];
     const float* grad = stores[block.store]->grads().data() + block.begin;
-    // Independent lanes, so that the sum vectorises in an order of its own.
-    constexpr int64_t kLanes = 8;
-    std::array<double, kLanes> lanes = {};
-    const int64_t whole = block.count / kLanes * kLanes;
-    for (int64_t i = 0; i < whole; i += kLanes) {
-      for (int64_t j = 0; j < kLanes; ++j) {
-        const double g = grad[i + j];
-        lanes[j] += g * g;
-      }
+    switch (kind) {
+      case NormKind::kEuclidean:
+        partial[index] =
+            SumOver(grad, block.count, [](double g) { return g * g; });
+        break;
+      case NormKind::kSum:
+        partial[index] =
+            SumOver(grad, block.count, [](double g) { return std::abs(g); });
+        break;
+      case NormKind::kMaximum:
+        partial[index] = LargestMagnitude(grad, block.count);
     }
-    double sum = 0;
-    for (int64_t i = whole; i < block.count; ++i) {
-      sum += static_cast<double>(grad[i]) * grad[i];
-    }
-    for (double lane : lanes) sum += lane;
-    partial[index] = sum;
   });
   double total = 0;
-  for (double sum : partial) total += sum;
-  return std::sqrt(total);
+  for (double p : partial) {
+    // A maximum that lets NaN through.
+    total = kind != NormKind::kMaximum   ? total + p
+            : p > total || std::isnan(p) ? p
+                                         : total;
+    if (std::isnan(total)) break;
+  }
+  return kind == NormKind::kEuclidean ? std::sqrt(total) : total;
 }
 
 double ClipScale(double norm, double max_norm) {

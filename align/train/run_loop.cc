@@ -71,7 +71,7 @@ StepReport MakeReport(const MicroStep& sum, double grad_norm, int64_t step) {
 StepReport Update(const RunLoopOptions& options, const MicroStep& sum,
                   const std::vector<ParamStore*>& stores, Optimizer& optimizer,
                   int64_t step) {
-  const double grad_norm = GradientNorm(stores) / sum.weight;
+  const double grad_norm = GradientNorm(stores, options.norm) / sum.weight;
   StepReport report = MakeReport(sum, grad_norm, step);
   report.learning_rate = optimizer.learning_rate();
   // A weight of 0 makes the means NaN: nothing was scored, nothing to learn.

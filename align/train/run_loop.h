@@ -57,9 +57,10 @@ MicroSteps Bind(Source<Batch> source, Objective<Batch> objective) {
 }
 
 struct RunLoopOptions {
-  int64_t max_steps = 0;          // optimizer steps; 0: until the source ends
-  int64_t accumulation = 1;       // micro-batches per step
-  double max_grad_norm = 1;       // over all stores together; 0: no clipping
+  int64_t max_steps = 0;     // optimizer steps; 0: until the source ends
+  int64_t accumulation = 1;  // micro-batches per step
+  double max_grad_norm = 1;  // over all stores together; 0: no clipping
+  NormKind norm = NormKind::kEuclidean;  // the one that is clipped
   int64_t max_skipped_steps = 5;  // non-finite steps in a row before stopping
 };
 

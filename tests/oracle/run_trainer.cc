@@ -117,7 +117,7 @@ absl::StatusOr<Trainer> MakeTrainer(const OracleFile& file, Head head) {
                                NumberOr(hyper, "num_training_steps", 0))}));
   const std::vector<double> betas = Numbers(hyper["betas"]);
   trainer.optimizer = std::make_unique<train::Optimizer>(
-      train::AdamWOptions{.learning_rate = Number(hyper["lr"]),
+      train::OptimizerOptions{.learning_rate = Number(hyper["lr"]),
                           .beta1 = betas.at(0),
                           .beta2 = betas.at(1),
                           .epsilon = Number(hyper["eps"]),

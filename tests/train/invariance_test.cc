@@ -59,7 +59,7 @@ std::unique_ptr<Trainer> NewTrainer(bool reward = false) {
   trainer->reference = CloneModel(*trainer->model);
   trainer->model->params().EnableGradients();
   trainer->optimizer = std::make_unique<Optimizer>(
-      AdamWOptions{.learning_rate = 1e-3, .weight_decay = 0.01}, nullptr,
+      OptimizerOptions{.learning_rate = 1e-3, .weight_decay = 0.01}, nullptr,
       std::vector<ParamStore*>{&trainer->model->params()});
   return trainer;
 }

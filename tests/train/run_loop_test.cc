@@ -65,7 +65,7 @@ TEST(RunLoop, ClippingScalesTheGradientToTheGivenNorm) {
                       {})
                   .ok());
   double squares = 0;
-  const std::span<const float> first = optimizer.moments()[0].first;
+  const std::span<const float> first = optimizer.state()[0][0];
   for (float m : first) squares += 1.0 * m * m;
   EXPECT_NEAR(std::sqrt(squares), 0.1 * 0.5, 1e-6);
 }
