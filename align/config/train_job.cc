@@ -116,8 +116,8 @@ absl::Status MakePreferenceFeed(const pb::TrainConfig& config,
           const PackedBatch& batch) { return score(batch); };
   return SetFeed<PairExample, PreferenceBatch>(
       std::move(pairs), config,
-      train::PreferenceObjective(*run.model, train::CachedReference(frozen),
-                                 loss.loss),
+      train::PerMicroBatch(train::PreferenceObjective(
+          *run.model, train::CachedReference(frozen), loss)),
       run);
 }
 

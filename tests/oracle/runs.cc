@@ -117,9 +117,9 @@ absl::Status RunPreference(const OracleFile& file, Case& result) {
   }
   ALIGN_RETURN_IF_ERROR(Train<PreferenceBatch>(
       batches, 1,
-      train::PreferenceObjective(*trainer.model,
-                                 train::FrozenReference(*reference), loss.loss,
-                                 {.statistics = true, .entropy = true}),
+      train::PerMicroBatch(train::PreferenceObjective(
+          *trainer.model, train::FrozenReference(*reference), loss,
+          {.scores = {.statistics = true, .entropy = true}})),
       trainer));
   CheckAgainstFloat(file, trainer, result);
   return absl::OkStatus();
