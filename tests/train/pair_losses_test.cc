@@ -169,21 +169,21 @@ TEST(EveryPairLoss, HasTheSlopeOfItsValue) {
   }
 }
 
-TEST(Coupling, AMicroBatchAtATimeIsAnOption) {
+TEST(PreferenceObjective, AMicroBatchAtATimeIsAnOption) {
   const losses::OptionValues micro = {{"coupling", "micro"}};
   Trainer whole({{.name = "aot"}}), parts({{.name = "aot", .values = micro}});
   EXPECT_TRUE(whole.objective.whole_step);
   EXPECT_FALSE(parts.objective.whole_step);
   whole.Run(1, 2);
   parts.Run(1, 2);
-  EXPECT_GT(std::abs(whole.reports[0].loss - parts.reports[0].loss), 1e-3);
+  EXPECT_GT(std::abs(whole.reports[0].loss - parts.reports[0].loss), 1e-4);
   Trainer one({{.name = "aot", .values = micro}});
   one.Run(1, 8);
   EXPECT_NEAR(whole.reports[0].loss / one.reports[0].loss, 1, 1e-6);
   EXPECT_FALSE(Trainer({{.name = "sigmoid"}}).objective.whole_step);
 }
 
-TEST(RunningMean, TakesOneValueAStepOrAMicroBatch) {
+TEST(PreferenceObjective, ARunningMeanTakesAValueAStepOrAMicroBatch) {
   Trainer whole({{.name = "bco_pair"}});
   whole.Run(3, 2);
   EXPECT_EQ(whole.moments.count, 3);

@@ -147,7 +147,7 @@ TEST(EveryUnpairedLoss, FallsAsItIsTrained) {
   }
 }
 
-TEST(Coupling, AMicroBatchAtATimeIsAnOption) {
+TEST(UnpairedObjective, AMicroBatchAtATimeIsAnOption) {
   for (const char* name : {"kto", "bco"}) {
     SCOPED_TRACE(name);
     Trainer whole({name}), parts({name, {{"coupling", "micro"}}});
