@@ -116,8 +116,8 @@ absl::StatusOr<Method> Dpo(const std::string& name) {
   ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
                          train::MakePairLoss("sigmoid"));
   Finish<PreferenceBatch>(
-      train::PreferenceObjective(
-          *policy, train::FrozenReference(*method.frozen[0]), loss.loss),
+      train::PerMicroBatch(train::PreferenceObjective(
+          *policy, train::FrozenReference(*method.frozen[0]), loss)),
       RandomPairs(policy->config().vocab_size), method);
   return method;
 }

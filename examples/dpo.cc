@@ -71,9 +71,9 @@ int main() {
   // Raises log pi / start of the chosen reply over that of the rejected one.
   const auto dpo = *train::MakePairLoss("sigmoid", {{"beta", "0.1"}});
   auto loader = PairLoader::Create(pairs, {.batch_size = 32, .epochs = 2});
-  const auto steps = train::Bind<PreferenceBatch>(
+  const auto steps = train::BindCoupled(
       [&] { return loader->Next(); },
-      train::PreferenceObjective(*policy, reference, dpo.loss));
+      train::PreferenceObjective(*policy, reference, dpo), 1);
   train::Optimizer optimizer({.learning_rate = 1e-2}, {}, {&policy->params()});
   *train::RunLoop({}, steps, {&policy->params()}, optimizer, {});
   const int64_t trained = 2 * 2 * kLength * std::ssize(pairs);  // two epochs

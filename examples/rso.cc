@@ -79,9 +79,9 @@ int main() {
   // Raises log pi / start of the chosen reply until it is 1 / beta nats ahead.
   const auto hinge = *train::MakePairLoss("hinge", {{"beta", "0.1"}});
   auto loader = PairLoader::Create(pairs, {.batch_size = 32, .epochs = 2});
-  const auto steps = train::Bind<PreferenceBatch>(
+  const auto steps = train::BindCoupled(
       [&] { return loader->Next(); },
-      train::PreferenceObjective(*policy, reference, hinge.loss));
+      train::PreferenceObjective(*policy, reference, hinge), 1);
   train::Optimizer optimizer({.learning_rate = 1e-2}, {}, {&policy->params()});
   *train::RunLoop({}, steps, {&policy->params()}, optimizer, {});
   const int64_t trained = 2 * 2 * kLength * std::ssize(pairs);  // two epochs

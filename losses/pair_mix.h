@@ -25,11 +25,17 @@ inline void AddWeighted(double weight, const Eigen::ArrayXd& from,
 
 // A weighted sum of losses, one option set each. MPO (Wang et al. 2024,
 // arXiv 2411.10442, eq. 3) is 0.8 sigmoid + 0.2 bco_pair + 1.0 sft. Rewards are
-// those of the first term. If a term wants micro-batches, all get them.
+// those of the first term. If a term wants micro-batches, all get them. Only
+// terms that learn the prompt's tokens see in.chosen_nll.
 inline PairLossOrError MixPairLosses(const std::vector<PairLossTerm>& terms) {
   PairLossOrError out;
   if (terms.empty()) out.error = "loss: no terms; expected at least one";
-  std::vector<std::pair<double, PairLoss>> parts;
+  struct Part {
+    double weight = 1;
+    PairLoss loss;
+    bool prompt_nll = false;
+  };
+  std::vector<Part> parts;
   for (const PairLossTerm& term : terms) {
     PairLossOrError made = MakePairLoss(term.name, term.values);
     if (made.ok() && !(term.weight >= 0 && std::isfinite(term.weight))) {
@@ -46,13 +52,16 @@ inline PairLossOrError MixPairLosses(const std::vector<PairLossTerm>& terms) {
     if (made.needs.coupled && made.coupling == Coupling::kMicro) {
       out.coupling = Coupling::kMicro;
     }
-    parts.emplace_back(term.weight, std::move(made.loss));
+    parts.push_back({term.weight, std::move(made.loss), made.needs.prompt_nll});
   }
   if (!out.ok()) return out;
   out.loss = [parts](const PairInputs& in) {
+    PairInputs completions = in;
+    completions.chosen_nll.resize(0);
+    completions.chosen_nll_tokens.resize(0);
     PairLossResult sum;
-    for (const auto& [weight, loss] : parts) {
-      PairLossResult part = loss(in);
+    for (const auto& [weight, loss, prompt_nll] : parts) {
+      PairLossResult part = loss(prompt_nll ? in : completions);
       AddWeighted(weight, part.loss, sum.loss);
       AddWeighted(weight, part.d_policy_chosen, sum.d_policy_chosen);
       AddWeighted(weight, part.d_policy_rejected, sum.d_policy_rejected);

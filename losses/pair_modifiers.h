@@ -7,13 +7,12 @@
 #include <cmath>
 
 #include "losses/chosen_nll.h"
+#include "losses/coupling.h"
 #include "losses/numerics.h"
 #include "losses/options.h"
 #include "losses/pair.h"
 
 namespace align::losses {
-
-enum class Coupling { kGlobal, kMicro };
 
 struct PairModifiers {
   double ld_alpha = 1.0;
@@ -42,10 +41,7 @@ struct PairModifiers {
                 "arXiv 2404.19733, eq. 2); OpenRLHF's nll_loss_coef, "
                 "LLaMA-Factory's pref_ftx");
     DescribeNllAverage(list, &rpo_average, "rpo_average");
-    list.Choice("coupling", &coupling,
-                {{"global", Coupling::kGlobal}, {"micro", Coupling::kMicro}},
-                "a loss that couples pairs sees all of a step (global: exact "
-                "under accumulation) or a micro-batch at a time (micro: TRL)");
+    DescribeCoupling(list, &coupling);
   }
 
   // What a loss that needs `base` needs with these.

@@ -1,10 +1,11 @@
 #pragma once
 
-// Every loss on pairs, every loss on sampled completions and every estimator of
-// advantages by name, and the machinery that registries share.
+// Every loss on pairs, on single replies and on sampled completions and every
+// estimator of advantages by name, and the machinery that registries share.
 
 #include "losses/advantage_registry.h"
 #include "losses/pair_mix.h"
 #include "losses/pair_registry.h"
 #include "losses/policy_registry.h"
 #include "losses/registry_entry.h"
+#include "losses/unpaired_registry.h"

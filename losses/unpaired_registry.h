@@ -10,9 +10,10 @@
 
 #include "losses/apo_zero_unpaired.h"
 #include "losses/bco.h"
+#include "losses/coupling.h"
 #include "losses/kto.h"
 #include "losses/options.h"
-#include "losses/registry.h"
+#include "losses/registry_entry.h"
 #include "losses/unpaired.h"
 
 namespace align::losses {
@@ -23,6 +24,8 @@ struct UnpairedLossOrError {
   UnpairedLoss loss;
   UnpairedNeeds needs;  // with these options
   double beta = 0;      // what implicit rewards are scaled by
+  // If needs.coupled: what the loss should be given at a time.
+  Coupling coupling = Coupling::kGlobal;
   std::string error;
   bool ok() const { return error.empty(); }
 };
@@ -31,8 +34,9 @@ struct UnpairedLossEntry {
   std::string name;
   std::string paper;
   std::string summary;
-  UnpairedNeeds needs;                           // with default options
-  std::function<std::vector<Option>()> options;  // for listing; do not set
+  UnpairedNeeds needs;  // with default options
+  // Its own and `coupling`, for listing; do not set.
+  std::function<std::vector<Option>()> options;
   std::function<UnpairedLossOrError(const OptionValues&)> create;
 };
 
@@ -71,18 +75,18 @@ UnpairedLossEntry MakeUnpairedEntry(std::string name, std::string paper,
                                     std::string summary, Loss loss) {
   auto list_options = [] {
     Options options;
+    Coupling coupling = Coupling::kGlobal;
     OptionList list;
     options.Describe(list);
-    std::vector<Option> out = list.options();
-    // The setters point into `options`, which ends here.
-    for (Option& option : out) option.set = nullptr;
-    return out;
+    DescribeCoupling(list, &coupling);
+    return WithoutSetters(list);
   };
   auto create = [name, loss](const OptionValues& values) {
     Options options;
     OptionList list;
     options.Describe(list);
     UnpairedLossOrError out;
+    DescribeCoupling(list, &out.coupling);
     out.error = SetOptions(name, list, values);
     if (out.ok()) out.error = UnpairedConflict(options);
     if (!out.ok()) return out;

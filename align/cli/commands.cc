@@ -142,7 +142,7 @@ const std::vector<Command>& Commands() {
        ImportCommand},
       {"train",
        kTrainUsage,
-       "Trains by sft, reward or preference, and continues a stopped run.",
+       "Trains by the config's method, and continues a stopped run.",
        {kOut, kDryRun},
        TrainCommand,
        true},
@@ -178,7 +178,7 @@ const std::vector<Command>& Commands() {
        ShowBatchCommand},
       {"list",
        kListUsage,
-       "Lists the losses, or one with its options.",
+       "Lists losses and advantages, or one with its options.",
        {{"markdown", "", "as a Markdown table"}},
        ListCommand}};
   return *commands;

@@ -11,7 +11,6 @@
 #include "align/data/show_batch.h"
 #include "align/models/model.h"
 #include "align/text/tokenizer.h"
-#include "losses/registry.h"
 #include "proto/records.pb.h"
 #include "samplers/generate.h"
 
@@ -62,26 +61,6 @@ absl::StatusOr<std::vector<PromptExample>> PromptFlags(
   ALIGN_ASSIGN_OR_RETURN(Tokenized<PromptExample> prompts,
                          TokenizePrompts(records, tokenizer, {}));
   return std::move(prompts.examples);
-}
-
-std::string NeedsText(const losses::PairNeeds& needs) {
-  std::string text;
-  if (needs.reference) text += "reference ";
-  if (needs.lengths) text += "lengths ";
-  if (needs.coupled) text += "whole batch ";
-  if (!text.empty()) text.pop_back();
-  return text.empty() ? "-" : text;
-}
-
-void PrintLoss(const losses::PairLossEntry& entry) {
-  std::printf("%s: %s\n  source: %s\n  needs: %s\n  options:\n",
-              entry.name.c_str(), entry.summary.c_str(), entry.paper.c_str(),
-              NeedsText(entry.needs).c_str());
-  for (const losses::Option& option : entry.options()) {
-    std::printf("    %s = %s (%s): %s\n", option.name.c_str(),
-                option.default_text.c_str(), option.allowed.c_str(),
-                option.doc.c_str());
-  }
 }
 
 }  // namespace
@@ -151,38 +130,6 @@ absl::Status ShowBatchCommand(const Arguments& arguments) {
   }
   std::fputs(ShowBatch(packed, *tokenizer).c_str(), stdout);
   return absl::OkStatus();
-}
-
-absl::Status ListCommand(const Arguments& arguments) {
-  const std::vector<std::string>& words = arguments.positional;
-  if (words.empty() || words.size() > 2) {
-    return InvalidArgument(std::string("expected what to list. Usage: ") +
-                           kListUsage);
-  }
-  if (words[0] != "losses") {
-    return InvalidArgument(losses::UnknownName("list", words[0], {"losses"}));
-  }
-  std::vector<std::string> known;
-  bool found = words.size() == 1;
-  const bool markdown = arguments.Has("markdown") && found;
-  if (markdown) {
-    std::printf("| loss | what | source | needs |\n|---|---|---|---|\n");
-  }
-  for (const losses::PairLossEntry& entry : losses::PairLosses()) {
-    known.push_back(entry.name);
-    if (markdown) {
-      std::printf("| `%s` | %s | %s | %s |\n", entry.name.c_str(),
-                  entry.summary.c_str(), entry.paper.c_str(),
-                  NeedsText(entry.needs).c_str());
-    } else if (words.size() == 1) {
-      std::printf("%-10s %s\n", entry.name.c_str(), entry.summary.c_str());
-    } else if (entry.name == words[1]) {
-      PrintLoss(entry);
-      found = true;
-    }
-  }
-  if (found) return absl::OkStatus();
-  return InvalidArgument(losses::UnknownName("loss", words[1], known));
 }
 
 }  // namespace align::cli

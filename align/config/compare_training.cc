@@ -105,12 +105,12 @@ absl::Status TrainPreference(CompareContext& context,
   };
   ALIGN_RETURN_IF_ERROR(context.Train(
       training,
-      train::Bind(
+      train::BindCoupled(
           std::move(source),
           train::PreferenceObjective(
               *policy,
-              train::CachedReference(train::FrozenReference(*reference)),
-              loss.loss)),
+              train::CachedReference(train::FrozenReference(*reference)), loss),
+          training.accumulation()),
       {&policy->params()}, check));
   return SaveResult(context, *policy);
 }

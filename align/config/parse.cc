@@ -138,8 +138,8 @@ absl::Status ApplyOverride(std::string_view assignment, pbuf::Message& config) {
     }
     const bool message =
         field->cpp_type() == pbuf::FieldDescriptor::CPPTYPE_MESSAGE;
-    if (message == (dot == std::string_view::npos) ||
-        (message && field->is_repeated())) {
+    const pbuf::Reflection& reflection = *holder->GetReflection();
+    if (message == (dot == std::string_view::npos)) {
       return InvalidArgument(std::string(assignment) + ": '" + key +
                              (message ? "' is a group of keys; expected one of "
                                         "its keys after a dot"
@@ -149,7 +149,17 @@ absl::Status ApplyOverride(std::string_view assignment, pbuf::Message& config) {
       return SetField(*field, assignment.substr(equals + 1), assignment,
                       *holder);
     }
-    holder = holder->GetReflection()->MutableMessage(holder, field);
+    if (!field->is_repeated()) {
+      holder = reflection.MutableMessage(holder, field);
+    } else if (const int count = reflection.FieldSize(*holder, field);
+               count <= 1) {
+      holder = count == 0 ? reflection.AddMessage(holder, field)
+                          : reflection.MutableRepeatedMessage(holder, field, 0);
+    } else {
+      return InvalidArgument(std::string(assignment) + ": the config has " +
+                             std::to_string(count) + " of '" + key +
+                             "'; expected at most one to override");
+    }
     path.remove_prefix(dot + 1);
   }
 }

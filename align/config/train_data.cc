@@ -77,6 +77,15 @@ absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
       });
 }
 
+absl::StatusOr<std::vector<UnpairedExample>> ReadUnpairedExamples(
+    const pb::DataConfig& data, const Tokenizer& tokenizer) {
+  const TokenizeOptions options = OptionsOf(data);
+  return ReadExamples<UnpairedExample>(
+      data, [&](const std::vector<pb::Record>& records) {
+        return TokenizeUnpaired(records, tokenizer, options);
+      });
+}
+
 absl::StatusOr<std::vector<PromptExample>> ReadPromptExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
   const TokenizeOptions options = OptionsOf(data);

@@ -18,6 +18,9 @@ absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer);
 absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer);
+// Labelled replies, and pairs taken apart.
+absl::StatusOr<std::vector<UnpairedExample>> ReadUnpairedExamples(
+    const pb::DataConfig& data, const Tokenizer& tokenizer);
 // Of these, max_prompt_length alone counts.
 absl::StatusOr<std::vector<PromptExample>> ReadPromptExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer);

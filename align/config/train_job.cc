@@ -10,18 +10,13 @@
 #include "align/config/parse.h"
 #include "align/config/run_events.h"
 #include "align/config/settings.h"
-#include "align/config/train_data.h"
+#include "align/config/train_feeds.h"
 #include "align/config/train_ppo.h"
 #include "align/config/train_run.h"
-#include "align/data/loader.h"
 #include "align/models/model.h"
 #include "align/text/tokenizer.h"
 #include "align/train/checkpoint.h"
 #include "align/train/metrics.h"
-#include "align/train/preference_objective.h"
-#include "align/train/reference.h"
-#include "align/train/reward_objective.h"
-#include "align/train/sft_objective.h"
 #include "losses/registry.h"
 #include "proto/config.pb.h"
 
@@ -64,77 +59,6 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(const pb::TrainConfig& config,
   return CreateModel(shape, rng);
 }
 
-// Puts a loader of any kind behind what the loop and checkpoints need.
-template <class Example, class Batch>
-absl::Status SetFeed(std::vector<Example> examples,
-                     const pb::TrainConfig& config,
-                     train::Objective<Batch> objective, TrainRun& run) {
-  const double count = static_cast<double>(examples.size());
-  ALIGN_ASSIGN_OR_RETURN(
-      auto made, (Loader<Example, Batch>::Create(
-                     std::move(examples),
-                     {.batch_size = config.data().batch_size(),
-                      .epochs = config.data().epochs(),
-                      .seed = static_cast<uint64_t>(config.loop().seed())})));
-  const auto loader = std::make_shared<Loader<Example, Batch>>(std::move(made));
-  run.micro_steps = train::Bind<Batch>(
-      [loader]() -> absl::StatusOr<std::optional<Batch>> {
-        return loader->Next();
-      },
-      std::move(objective));
-  run.save = [loader](train::CheckpointState& state) {
-    state.positions = {{"epoch", loader->position().epoch},
-                       {"index", loader->position().index}};
-  };
-  run.restore = [loader](const train::CheckpointState& state) {
-    return loader->Seek({.epoch = state.positions.at("epoch"),
-                         .index = state.positions.at("index")});
-  };
-  run.epoch = [loader, count] {
-    return static_cast<double>(loader->position().epoch) +
-           static_cast<double>(loader->position().index) / count;
-  };
-  return absl::OkStatus();
-}
-
-absl::Status MakePreferenceFeed(const pb::TrainConfig& config,
-                                std::vector<PairExample> pairs, TrainRun& run) {
-  std::vector<std::pair<std::string, std::string>> options;
-  for (const pb::LossOption& option : config.loss().options()) {
-    options.emplace_back(option.name(), option.value());
-  }
-  ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
-                         train::MakePairLoss(config.loss().name(), options));
-  std::shared_ptr<Model> reference;
-  if (config.reference().has_path()) {
-    ALIGN_ASSIGN_OR_RETURN(reference, LoadModel(config.reference().path()));
-  } else {
-    reference = CloneModel(*run.model);
-  }
-  const train::ReferenceLogProbs frozen =
-      [reference, score = train::FrozenReference(*reference)](
-          const PackedBatch& batch) { return score(batch); };
-  return SetFeed<PairExample, PreferenceBatch>(
-      std::move(pairs), config,
-      train::PreferenceObjective(*run.model, train::CachedReference(frozen),
-                                 loss.loss),
-      run);
-}
-
-// Bradley-Terry with the options of `config.loss`.
-absl::StatusOr<train::RewardLoss> RewardLossOf(const pb::TrainConfig& config) {
-  losses::BradleyTerryOptions options;
-  losses::OptionList list;
-  options.Describe(list);
-  losses::OptionValues values;
-  for (const pb::LossOption& option : config.loss().options()) {
-    values.emplace_back(option.name(), option.value());
-  }
-  const std::string error = losses::SetOptions("bradley_terry", list, values);
-  if (!error.empty()) return InvalidArgument(error);
-  return train::BradleyTerry(options);
-}
-
 absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
                                     const std::function<bool()>& stop) {
   TrainRun run;
@@ -146,23 +70,7 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   }
   run.model->params().EnableGradients();
   run.stores = {{.name = "policy", .store = &run.model->params()}};
-  if (config.method() == "sft") {
-    ALIGN_ASSIGN_OR_RETURN(std::vector<SftExample> examples,
-                           ReadSftExamples(config.data(), *run.tokenizer));
-    ALIGN_RETURN_IF_ERROR((SetFeed<SftExample, SftBatch>(
-        std::move(examples), config, train::SftObjective(*run.model), run)));
-    return run;
-  }
-  ALIGN_ASSIGN_OR_RETURN(std::vector<PairExample> pairs,
-                         ReadPairExamples(config.data(), *run.tokenizer));
-  if (config.method() == "preference") {
-    ALIGN_RETURN_IF_ERROR(MakePreferenceFeed(config, std::move(pairs), run));
-    return run;
-  }
-  ALIGN_ASSIGN_OR_RETURN(train::RewardLoss loss, RewardLossOf(config));
-  ALIGN_RETURN_IF_ERROR((SetFeed<PairExample, PreferenceBatch>(
-      std::move(pairs), config,
-      train::RewardObjective(*run.model, std::move(loss)), run)));
+  ALIGN_RETURN_IF_ERROR(PrepareFeed(config, run));
   return run;
 }
 
@@ -286,7 +194,7 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
 
 absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   const std::vector<std::string> methods = {"sft", "reward", "preference",
-                                            "ppo"};
+                                            "unpaired", "ppo"};
   if (std::ranges::count(methods, config.method()) == 0) {
     return InvalidArgument(
         losses::UnknownName("method:", config.method(), methods));
@@ -324,9 +232,7 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
     ALIGN_DEFAULT(data, epochs, 0);
     ALIGN_DEFAULT(data, append_eos, true);
   }
-  if (config.method() == "preference") {
-    ALIGN_DEFAULT(config.mutable_loss(), name, "sigmoid");
-  }
+  ALIGN_RETURN_IF_ERROR(ResolveLosses(config));
   return ReadOptimizer(config.optimizer(), config.loop().steps()).status();
 }
 
@@ -339,7 +245,7 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
       {.role = config.method() == "reward" ? "reward model" : "policy",
        .parameters = model->params().parameter_count(),
        .copies = 4}};
-  if (config.method() == "preference") {
+  if (HoldsReference(config)) {
     held.push_back({.role = "reference", .parameters = held[0].parameters});
   } else if (config.method() == "ppo") {
     ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,

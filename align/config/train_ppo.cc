@@ -59,7 +59,7 @@ absl::Status CheckSteps(const pb::TrainConfig& config) {
 absl::Status RefuseOtherKeys(const pb::TrainConfig& config) {
   const pb::DataConfig& data = config.data();
   const char* key = nullptr;
-  if (config.has_loss()) key = "loss";
+  if (config.loss_size() > 0) key = "loss";
   if (data.has_batch_size()) key = "data.batch_size";
   if (data.has_max_length()) key = "data.max_length";
   if (data.has_block_length()) key = "data.block_length";

@@ -190,7 +190,33 @@ CheckpointState FromManifest(const pb::CheckpointManifest& manifest) {
   return state;
 }
 
+constexpr std::pair<const char*, double losses::RunningMoments::*>
+    kMomentFields[] = {{"moments.count", &losses::RunningMoments::count},
+                       {"moments.mean", &losses::RunningMoments::mean},
+                       {"moments.variance", &losses::RunningMoments::variance}};
+
 }  // namespace
+
+void SaveMoments(const losses::RunningMoments& moments,
+                 CheckpointState& state) {
+  for (const auto& [name, field] : kMomentFields) {
+    state.values[name] = moments.*field;
+  }
+}
+
+absl::Status RestoreMoments(const CheckpointState& state,
+                            losses::RunningMoments& moments) {
+  for (const auto& [name, field] : kMomentFields) {
+    const auto found = state.values.find(name);
+    if (found == state.values.end()) {
+      return FailedPrecondition("checkpoint of step " +
+                                std::to_string(state.step) + ": no value " +
+                                name);
+    }
+    moments.*field = found->second;
+  }
+  return absl::OkStatus();
+}
 
 Checkpoints::Checkpoints(std::string root, int64_t keep,
                          std::vector<NamedStore> stores, Optimizer& optimizer)

@@ -10,6 +10,7 @@
 #include "align/base/status.h"
 #include "align/nn/param_store.h"
 #include "align/train/optimizer.h"
+#include "losses/running_moments.h"
 
 namespace align::train {
 
@@ -21,6 +22,12 @@ struct CheckpointState {
   std::map<std::string, Rng::State> streams;  // random streams
   std::map<std::string, double> values;  // KL coefficient, running moments, ...
 };
+
+// Keeps a loss's running moments among `state`'s values, and takes them back:
+// kFailedPrecondition when one is missing.
+void SaveMoments(const losses::RunningMoments& moments, CheckpointState& state);
+absl::Status RestoreMoments(const CheckpointState& state,
+                            losses::RunningMoments& moments);
 
 // A store under the name of its files: "policy", "critic".
 struct NamedStore {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -41,6 +42,9 @@ struct CoupledObjective {
   std::function<absl::StatusOr<std::vector<SeededStep>>(
       std::span<const Scores>)>
       evaluate;
+  // False: `evaluate` is to see each micro-batch alone, because the loss does
+  // not couple them or should not.
+  bool whole_step = true;
 };
 
 // One forward pass, the loss of that micro-batch alone, and back. For losses
@@ -89,12 +93,13 @@ absl::StatusOr<PendingStep<Batch>> ScoreStep(
 
 // Micro-steps for RunLoop with the same `accumulation`: exact, whatever the
 // loss couples, so that 8 x 1 equals 1 x 8. A step of several micro-batches
-// costs a second forward pass, and its batches are held until it is done.
+// costs a second forward pass, and its batches are held until it is done. An
+// objective that needs no whole step costs neither.
 template <class Batch, class Scores>
-MicroSteps BindCoupled(Source<Batch> source,
+MicroSteps BindCoupled(std::type_identity_t<Source<Batch>> source,
                        CoupledObjective<Batch, Scores> objective,
                        int64_t accumulation) {
-  if (accumulation <= 1) {
+  if (accumulation <= 1 || !objective.whole_step) {
     return Bind<Batch>(std::move(source), PerMicroBatch(std::move(objective)));
   }
   const auto pending = std::make_shared<PendingStep<Batch>>();

@@ -1,128 +1,100 @@
 #include "align/train/preference_objective.h"
 
 #include <cmath>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
 
-#include "align/ops/token_scores.h"
-#include "align/tensor/tape.h"
+#include "align/base/check.h"
+#include "align/train/sequence_sums.h"
+#include "losses/bco_pair.h"
 #include "losses/registry.h"
 
 namespace align::train {
 namespace {
 
-// Sums over each sequence's scored tokens, in double.
-std::vector<double> SumBySequence(std::span<const float> values,
-                                  const std::vector<int64_t>& offsets) {
-  std::vector<double> sums(offsets.size() - 1, 0.0);
-  for (size_t s = 0; s < sums.size(); ++s) {
-    for (int64_t i = offsets[s]; i < offsets[s + 1]; ++i) sums[s] += values[i];
-  }
-  return sums;
-}
-
-losses::PairInputs MakePairs(const std::vector<double>& policy,
-                             const std::vector<double>& reference,
-                             const std::vector<int64_t>& offsets) {
-  const auto count = static_cast<Eigen::Index>(policy.size() / 2);
+// The pairs of all micro-batches, in order.
+losses::PairInputs Concatenate(std::span<const PairScores> all) {
   losses::PairInputs pairs;
-  for (Eigen::ArrayXd* field :
-       {&pairs.policy_chosen, &pairs.policy_rejected, &pairs.reference_chosen,
-        &pairs.reference_rejected, &pairs.chosen_tokens,
-        &pairs.rejected_tokens}) {
-    field->resize(count);
-  }
-  for (Eigen::Index i = 0; i < count; ++i) {
-    const Eigen::Index w = 2 * i, l = 2 * i + 1;
-    pairs.policy_chosen[i] = policy[w];
-    pairs.policy_rejected[i] = policy[l];
-    pairs.reference_chosen[i] = reference[w];
-    pairs.reference_rejected[i] = reference[l];
-    pairs.chosen_tokens[i] = static_cast<double>(offsets[w + 1] - offsets[w]);
-    pairs.rejected_tokens[i] = static_cast<double>(offsets[l + 1] - offsets[l]);
+  for (Eigen::ArrayXd losses::PairInputs::*field : losses::kPairFields) {
+    Eigen::Index size = 0;
+    for (const PairScores& part : all) size += (part.inputs.*field).size();
+    (pairs.*field).resize(size);
+    Eigen::Index at = 0;
+    for (const PairScores& part : all) {
+      const Eigen::ArrayXd& values = part.inputs.*field;
+      (pairs.*field).segment(at, values.size()) = values;
+      at += values.size();
+    }
   }
   return pairs;
 }
 
-// Adds `value` to the mean that `name` reports.
-void Observe(MetricSums& metrics, const std::string& name, double value,
-             double weight = 1) {
-  metrics[name].sum += value;
-  metrics[name].weight += weight;
-}
-
-void AddPairMetrics(const losses::PairInputs& pairs,
-                    const losses::PairLossResult& values, MetricSums& metrics) {
-  for (Eigen::Index i = 0; i < pairs.policy_chosen.size(); ++i) {
+void AddRewards(const losses::PairLossResult& values, Eigen::Index first,
+                Eigen::Index count, MetricSums& metrics) {
+  for (Eigen::Index i = first; i < first + count; ++i) {
     const double chosen = values.chosen_rewards[i];
     const double rejected = values.rejected_rewards[i];
     Observe(metrics, "rewards/chosen", chosen);
     Observe(metrics, "rewards/rejected", rejected);
     Observe(metrics, "rewards/margins", chosen - rejected);
     Observe(metrics, "rewards/accuracies", chosen > rejected ? 1 : 0);
-    Observe(metrics, "logps/chosen", pairs.policy_chosen[i]);
-    Observe(metrics, "logps/rejected", pairs.policy_rejected[i]);
-    Observe(metrics, "nll_loss", -pairs.policy_chosen[i],
-            pairs.chosen_tokens[i]);
   }
 }
 
-void AddTokenMetrics(const TokenScores& scores, const PackedBatch& packed,
-                     const PreferenceOptions& options, MetricSums& metrics) {
-  metrics["num_tokens"] = Total(static_cast<double>(packed.rows()));
-  for (size_t i = 0; i < packed.scored.size(); ++i) {
-    if (options.entropy) Observe(metrics, "entropy", scores.entropies()[i]);
-    if (!options.statistics) continue;
-    const bool chosen = packed.scored[i].sequence % 2 == 0;
-    Observe(metrics, chosen ? "logits/chosen" : "logits/rejected",
-            scores.statistics.mean_logit[i]);
-    if (chosen) {
-      Observe(metrics, "mean_token_accuracy",
-              scores.statistics.label_is_argmax[i]);
+// d (sum of losses) / d (log-prob of `token`), the pair standing at row `i`.
+// NLL is minus a log-prob.
+double Seed(const losses::PairLossResult& values, const PairToken& token,
+            Eigen::Index i) {
+  const auto at = [i](const Eigen::ArrayXd& gradient) {
+    return gradient.size() > 0 ? gradient[i] : 0.0;
+  };
+  double seed = token.chosen ? -at(values.d_chosen_nll) : 0.0;
+  if (token.prompt) return seed;
+  seed += at(token.chosen ? values.d_policy_chosen : values.d_policy_rejected);
+  if (token.head) {
+    seed += at(token.chosen ? values.d_policy_chosen_head
+                            : values.d_policy_rejected_head);
+  }
+  return seed;
+}
+
+std::vector<SeededStep> Evaluate(const NamedPairLoss& loss,
+                                 losses::RunningMoments& moments,
+                                 std::span<const PairScores> all) {
+  losses::PairInputs pairs = Concatenate(all);
+  if (loss.needs.running_mean) losses::TakeIntoRunningMean(moments, pairs);
+  const losses::PairLossResult values = loss.loss(pairs);
+  for (const Eigen::ArrayXd* field :
+       {&values.loss, &values.d_policy_chosen, &values.d_policy_rejected,
+        &values.chosen_rewards, &values.rejected_rewards}) {
+    ALIGN_CHECK(field->size() == pairs.policy_chosen.size())
+        << "[PreferenceObjective] the loss gave " << field->size()
+        << " values for " << pairs.policy_chosen.size() << " pairs";
+  }
+  std::vector<SeededStep> shares;
+  Eigen::Index first = 0;
+  for (const PairScores& part : all) {
+    const Eigen::Index count = part.inputs.policy_chosen.size();
+    SeededStep share{.step = part.step};
+    share.step.loss_sum = values.loss.segment(first, count).sum();
+    AddRewards(values, first, count, share.step.metrics);
+    for (const PairToken& token : part.tokens) {
+      share.seed.push_back(
+          static_cast<float>(Seed(values, token, first + token.pair)));
     }
+    share.seed.resize(part.outputs, 0.0f);
+    shares.push_back(std::move(share));
+    first += count;
   }
+  return shares;
 }
 
-absl::StatusOr<MicroStep> Step(const Model& model,
-                               const ReferenceLogProbs& reference,
-                               const losses::PairLoss& loss,
-                               const PreferenceOptions& options,
-                               const PreferenceBatch& batch) {
-  const PackedBatch& packed = batch.packed;
-  if (packed.sequences % 2 != 0 || packed.scored.empty()) {
-    return InvalidArgument("preference batch of " +
-                           std::to_string(packed.sequences) + " replies, " +
-                           std::to_string(packed.scored.size()) +
-                           " scored tokens; expected pairs of replies");
-  }
-  ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
-  ALIGN_ASSIGN_OR_RETURN(const std::vector<float> reference_log_probs,
-                         reference(packed));
-  const TokenScores scores = ScoreTokens(
-      model.Hidden(packed.tokens, packed.segments), model.Head(), packed.scored,
-      {.entropy = options.entropy, .statistics = options.statistics});
-  const std::vector<int64_t> offsets = packed.ScoredOffsets();
-  const losses::PairInputs pairs =
-      MakePairs(SumBySequence(scores.log_probs(), offsets),
-                SumBySequence(reference_log_probs, offsets), offsets);
-  const losses::PairLossResult values = loss(pairs);
-
-  MicroStep step;
-  step.record_ids = batch.ids;
-  step.weight = static_cast<double>(batch.pairs());
-  step.loss_sum = values.loss.sum();
-  AddPairMetrics(pairs, values, step.metrics);
-  AddTokenMetrics(scores, packed, options, step.metrics);
-  std::vector<float> seed(scores.values.size(), 0.0f);
-  for (size_t i = 0; i < packed.scored.size(); ++i) {
-    const int32_t sequence = packed.scored[i].sequence;
-    seed[i] = static_cast<float>(sequence % 2 == 0
-                                     ? values.d_policy_chosen[sequence / 2]
-                                     : values.d_policy_rejected[sequence / 2]);
-  }
-  Backward(scores.values, seed);
-  return step;
+absl::StatusOr<NamedPairLoss> Take(losses::PairLossOrError made) {
+  if (!made.ok()) return InvalidArgument(made.error);
+  return NamedPairLoss{std::move(made.loss), made.needs, made.beta,
+                       made.coupling};
 }
 
 }  // namespace
@@ -130,18 +102,33 @@ absl::StatusOr<MicroStep> Step(const Model& model,
 absl::StatusOr<NamedPairLoss> MakePairLoss(
     const std::string& name,
     const std::vector<std::pair<std::string, std::string>>& values) {
-  losses::PairLossOrError made = losses::MakePairLoss(name, values);
-  if (!made.ok()) return InvalidArgument(made.error);
-  return NamedPairLoss{std::move(made.loss), made.needs, made.beta};
+  return Take(losses::MakePairLoss(name, values));
 }
 
-Objective<PreferenceBatch> PreferenceObjective(
-    const Model& model, ReferenceLogProbs reference, losses::PairLoss loss,
+absl::StatusOr<NamedPairLoss> MakePairLoss(
+    const std::vector<losses::PairLossTerm>& terms) {
+  return Take(losses::MixPairLosses(terms));
+}
+
+CoupledObjective<PreferenceBatch, PairScores> PreferenceObjective(
+    const Model& model, ReferenceLogProbs reference, NamedPairLoss loss,
     const PreferenceOptions& options) {
-  return [&model, reference = std::move(reference), loss = std::move(loss),
-          options](const PreferenceBatch& batch) {
-    return Step(model, reference, loss, options, batch);
-  };
+  ALIGN_CHECK(reference || !loss.needs.reference)
+      << "[PreferenceObjective] the loss needs a reference";
+  const bool whole_step =
+      loss.needs.coupled && loss.coupling == losses::Coupling::kGlobal;
+  const auto own = std::make_shared<losses::RunningMoments>();
+  return {.forward =
+              [&model, reference = std::move(reference), needs = loss.needs,
+               scores = options.scores](const PreferenceBatch& batch) {
+                return ScorePairBatch(model, reference, needs, scores, batch);
+              },
+          .evaluate = [loss = std::move(loss), own,
+                       kept = options.moments](std::span<const PairScores> all)
+              -> absl::StatusOr<std::vector<SeededStep>> {
+            return Evaluate(loss, kept != nullptr ? *kept : *own, all);
+          },
+          .whole_step = whole_step};
 }
 
 absl::Status CheckInitialPreferenceStep(const StepReport& report,

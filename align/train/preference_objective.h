@@ -1,27 +1,26 @@
 #pragma once
 
-#include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "align/base/status.h"
-#include "align/data/batches.h"
-#include "align/models/model.h"
-#include "align/train/reference.h"
+#include "align/train/pair_scores.h"
 #include "align/train/run_loop.h"
-#include "losses/pair.h"
+#include "losses/pair_mix.h"
+#include "losses/running_moments.h"
 
 namespace align::train {
 
-// A member of the DPO family that does not couple the pairs of a batch, with
-// its options set.
+// A loss on pairs and what it must be given: of losses/registry.h, a weighted
+// sum of such, or anybody's: {.loss = f, .needs = {.reference = true}}.
 struct NamedPairLoss {
   losses::PairLoss loss;
-  losses::PairNeeds needs;  // with these options
-  double beta = 0;          // what implicit rewards are scaled by
+  losses::PairNeeds needs = {};  // with its options
+  double beta = 0;               // what implicit rewards are scaled by
+  // If needs.coupled: what it sees at a time.
+  losses::Coupling coupling = losses::Coupling::kGlobal;
 };
 
 // The loss `name` of losses/registry.h with the options `values`, names and
@@ -31,20 +30,26 @@ absl::StatusOr<NamedPairLoss> MakePairLoss(
     const std::string& name,
     const std::vector<std::pair<std::string, std::string>>& values = {});
 
+// The weighted sum of `terms`, as losses::MixPairLosses has it.
+absl::StatusOr<NamedPairLoss> MakePairLoss(
+    const std::vector<losses::PairLossTerm>& terms);
+
 struct PreferenceOptions {
-  bool statistics = false;  // also logits/{chosen,rejected}
-  bool entropy = false;     // also the mean entropy, in nats
+  PairScoreOptions scores = {};
+  // The state of losses with needs.running_mean, kept by the caller, who saves
+  // it with checkpoints; must outlive the objective. Null: the objective's own.
+  losses::RunningMoments* moments = nullptr;
 };
 
-// The loss summed over pairs; the weight is the number of pairs. The gradient
-// of a reply's log-prob is the seed of each of its tokens. Metrics by TRL's
-// names: rewards/{chosen,rejected,margins,accuracies}, logps/{chosen,rejected},
-// nll_loss (of the chosen replies, per token: an alarm, not optimised),
-// num_tokens, and what the options ask for. `model` must have gradients and
-// outlive the objective. Returns kInvalidArgument for ids that the model does
-// not have or a batch that is not made of pairs.
-Objective<PreferenceBatch> PreferenceObjective(
-    const Model& model, ReferenceLogProbs reference, losses::PairLoss loss,
+// The loss summed over pairs; the weight is the number of pairs. A token's seed
+// is the gradient of every sum that has its log-prob. Metrics: those of
+// ScorePairBatch and rewards/{chosen,rejected,margins,accuracies}. A loss that
+// couples pairs sees all of a step, or a micro-batch if its `coupling` says so;
+// others always cost one forward pass: BindCoupled. `model` must have gradients
+// and outlive the objective. `reference` may be null if the loss needs none;
+// given, rewards are taken against it. Errors are those of ScorePairBatch.
+CoupledObjective<PreferenceBatch, PairScores> PreferenceObjective(
+    const Model& model, ReferenceLogProbs reference, NamedPairLoss loss,
     const PreferenceOptions& options = {});
 
 // Whether a first step, taken where the policy still is the reference, has

@@ -335,12 +335,13 @@ absl::StatusOr<StageResult> RunDpo(const Settings& settings, const Goal& goal) {
   ALIGN_ASSIGN_OR_RETURN(
       StageResult result,
       Run(settings, goal, *policy, *start)
-          .Train(train::Bind<PreferenceBatch>(
+          .Train(train::BindCoupled(
                      Counted(loader, tokens),
                      train::PreferenceObjective(
                          *policy,
                          train::CachedReference(train::FrozenReference(*start)),
-                         loss.loss)),
+                         loss),
+                     1),
                  {&policy->params()}, settings.dpo_rate));
   result.tokens_trained = tokens;
   return result;

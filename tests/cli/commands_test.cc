@@ -39,17 +39,35 @@ TEST_F(CliTest, VersionIsTheProjects) {
               ::testing::MatchesRegex("align [0-9]+\\.[0-9]+\\.[0-9]+\n"));
 }
 
-TEST_F(CliTest, ListLossesHasEveryLossAndItsOptions) {
+// Every name of a registry, its source, its options with their defaults and
+// ranges; one name can stand in two registries.
+TEST_F(CliTest, ListLossesHasEveryRegistryAndItsOptions) {
   const std::string list = Output({"list", "losses"});
   const std::string table = Output({"list", "losses", "--markdown"});
-  for (const losses::PairLossEntry& entry : losses::PairLosses()) {
-    EXPECT_THAT(list, HasSubstr(entry.name));
-    EXPECT_THAT(table, HasSubstr("| `" + entry.name + "` |"));
-    const std::string one = Output({"list", "losses", entry.name});
-    for (const losses::Option& option : entry.options()) {
-      EXPECT_THAT(one, HasSubstr(option.name + " = " + option.default_text));
+  const auto check = [&](const auto& entries, size_t every) {
+    for (size_t i = 0; i < entries.size(); ++i) {
+      const auto& entry = entries[i];
+      SCOPED_TRACE(entry.name);
+      EXPECT_THAT(list, HasSubstr("  " + entry.name + " "));
+      EXPECT_THAT(table, HasSubstr("| `" + entry.name + "` | " + entry.summary +
+                                   " | " + entry.paper + " | "));
+      if (i % every != 0) continue;  // a process each
+      const std::string one = Output({"list", "losses", entry.name});
+      EXPECT_THAT(one, HasSubstr("source: " + entry.paper));
+      for (const losses::Option& option : entry.options()) {
+        EXPECT_THAT(one, HasSubstr(option.name + " = " + option.default_text +
+                                   " (" + option.allowed + "): " + option.doc));
+      }
     }
-  }
+  };
+  check(losses::PairLosses(), 5);
+  check(losses::UnpairedLosses(), 1);
+  check(losses::PolicyLosses(), 5);
+  check(losses::AdvantageEstimators(), 3);
+  EXPECT_THAT(Output({"list", "losses", "hinge"}), HasSubstr("rpo_alpha = 0 "));
+  EXPECT_THAT(Output({"list", "losses", "rloo"}),
+              ::testing::AllOf(HasSubstr("kind: loss on sampled replies"),
+                               HasSubstr("kind: advantages")));
 }
 
 TEST_F(CliTest, ImportSaysWhatItTookAndDropped) {

@@ -127,6 +127,30 @@ class TrainJobTest : public ::testing::Test {
               Read("policy/model.safetensors"));
   }
 
+  // Twelve steps of `method` on five pairs.
+  void LearnFromRecords(const std::string& method) {
+    std::vector<pb::Record> records(5);
+    for (size_t i = 0; i < records.size(); ++i) {
+      pb::PreferencePair* pair = records[i].mutable_preference();
+      pair->mutable_prompt()->set_text("number " + std::to_string(i));
+      pair->set_chosen("good");
+      pair->set_rejected("bad");
+    }
+    ASSERT_TRUE(WriteRecords(path("pairs.tfrecord"), records).ok());
+    config_.Clear();
+    config_.set_method(method);
+    config_.mutable_model()->set_path(path("policy"));
+    config_.mutable_data()->add_train(path("pairs.tfrecord"));
+    config_.mutable_data()->set_batch_size(2);
+    config_.mutable_loop()->set_steps(12);
+    config_.mutable_optimizer()->set_learning_rate(1e-3);
+  }
+  // Merges `text` into the config.
+  void SetLosses(const std::string& text) {
+    const absl::Status parsed = ParseConfig(text, "test", config_);
+    ASSERT_TRUE(parsed.ok()) << parsed;
+  }
+
   std::string directory_;
   pb::TrainConfig config_;
 };
@@ -148,24 +172,86 @@ TEST_F(TrainJobTest, PpoStoppedWhileSamplingAndResumedIsStraightThrough) {
   EXPECT_FALSE(FileExists(path("straight/critic/config.json")));
 }
 
+// A mix whose state, the running mean, must be kept, over two micro-batches.
 TEST_F(TrainJobTest, PreferenceStoppedAndResumedIsStraightThrough) {
-  std::vector<pb::Record> records(5);
-  for (size_t i = 0; i < records.size(); ++i) {
-    pb::PreferencePair* pair = records[i].mutable_preference();
-    pair->mutable_prompt()->set_text("number " + std::to_string(i));
-    pair->set_chosen("good");
-    pair->set_rejected("bad");
-  }
-  ASSERT_TRUE(WriteRecords(path("pairs.tfrecord"), records).ok());
-  config_.Clear();
-  config_.set_method("preference");
-  config_.mutable_model()->set_path(path("policy"));
-  config_.mutable_data()->add_train(path("pairs.tfrecord"));
-  config_.mutable_data()->set_batch_size(2);
-  config_.mutable_loop()->set_steps(12);
-  config_.mutable_optimizer()->set_learning_rate(1e-3);
+  LearnFromRecords("preference");
+  SetLosses(R"(loss { name: "sigmoid" weight: 0.8 }
+               loss { name: "bco_pair" weight: 0.2 }
+               loss { name: "sft" options { name: "nll_average"
+                                            value: "sequences" } })");
+  config_.mutable_loop()->set_accumulation(2);
   CheckResume([this] { return Steps("resumed") >= 4; },
               {"/model/model.safetensors"});
+  EXPECT_THAT(Metrics("straight")[0], HasSubstr("\"rewards/margins\": 0.0"));
+}
+
+TEST_F(TrainJobTest, KtoStoppedAndResumedIsStraightThrough) {
+  LearnFromRecords("unpaired");
+  CheckResume([this] { return Steps("resumed") >= 4; },
+              {"/model/model.safetensors"});
+  EXPECT_THAT(Read("straight/config.textproto"), HasSubstr("name: \"kto\""));
+  EXPECT_THAT(Metrics("straight")[0], HasSubstr("\"kl\": 0.0"));
+}
+
+TEST_F(TrainJobTest, BcoStoppedAndResumedIsStraightThrough) {
+  LearnFromRecords("unpaired");
+  SetLosses(R"(loss { name: "bco" })");
+  config_.mutable_loop()->set_accumulation(2);
+  CheckResume([this] { return Steps("resumed") >= 4; },
+              {"/model/model.safetensors"});
+  EXPECT_THAT(Metrics("straight")[11], HasSubstr("\"delta\": "));
+}
+
+TEST_F(TrainJobTest, LossesAreRefusedByNameAndByWhatTheyNeed) {
+  const auto message = [&](const std::string& method,
+                           const std::string& losses) {
+    LearnFromRecords(method);
+    SetLosses(losses);
+    return Message(ResolveTrainConfig(config_));
+  };
+  EXPECT_THAT(message("preference", "loss { name: \"sigmod\" }"),
+              HasSubstr("did you mean 'sigmoid'?"));
+  EXPECT_THAT(message("preference", "loss { name: \"sft\" weight: -1 }"),
+              HasSubstr("loss sft: weight = -1"));
+  EXPECT_THAT(message("preference", "loss { name: \"sft\" } loss { }"),
+              HasSubstr("loss.name: expected"));
+  EXPECT_THAT(message("unpaired", "loss { name: \"kto\" weight: 2 }"),
+              HasSubstr("loss.weight: not a key of method 'unpaired'"));
+  EXPECT_THAT(message("unpaired", "loss { } loss { }"),
+              HasSubstr("loss: 2 of them; method 'unpaired' takes one"));
+  EXPECT_THAT(message("unpaired", R"(loss { name: "bco" options {
+                name: "udm" value: "true" } })"),
+              HasSubstr("udm = true; expected false"));
+  EXPECT_THAT(message("unpaired", "data { batch_size: 1 }"),
+              HasSubstr("data.batch_size: 1; loss kto"));
+  EXPECT_THAT(message("sft", "loss { name: \"sft\" }"),
+              HasSubstr("loss: not a key of method 'sft'"));
+  EXPECT_THAT(message("reward", "loss { options { name: \"beta\" } }"),
+              HasSubstr("bradley_terry"));
+  LearnFromRecords("preference");
+  SetLosses("loss { name: \"rpo_sq\" }");
+  EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
+              HasSubstr("data.train: no pair has a margin; loss rpo_sq"));
+}
+
+TEST_F(TrainJobTest, AReferenceIsHeldOnlyForALossThatNeedsOne) {
+  LearnFromRecords("preference");
+  ASSERT_TRUE(ResolveTrainConfig(config_).ok());
+  EXPECT_THAT(*DescribeTrainJob(config_), HasSubstr("reference: "));
+  config_.mutable_loss(0)->set_name("simpo");
+  EXPECT_THAT(*DescribeTrainJob(config_), Not(HasSubstr("reference: ")));
+  ASSERT_TRUE(RunTrainJob(config_, path("out")).ok());
+}
+
+TEST_F(TrainJobTest, OneLossOfTheConfigCanBeOverridden) {
+  LearnFromRecords("preference");
+  ASSERT_TRUE(ApplyOverride("loss.name=ipo", config_).ok());
+  ASSERT_TRUE(ApplyOverride("loss.name=hinge", config_).ok());
+  ASSERT_EQ(config_.loss_size(), 1);
+  EXPECT_EQ(config_.loss(0).name(), "hinge");
+  config_.add_loss();
+  EXPECT_THAT(Message(ApplyOverride("loss.name=ipo", config_)),
+              HasSubstr("the config has 2 of 'loss'"));
 }
 
 TEST_F(TrainJobTest, PpoMetricsHaveTrlsNamesAndTheFirstRatioIsOne) {

@@ -61,9 +61,10 @@ int main() {
   std::vector<double> losses;
   const auto result = RunLoop(
       {.max_steps = 3},
-      Bind<align::PreferenceBatch>(
-          [] { return std::optional(OnePair()); },
-          PreferenceObjective(**policy, FrozenReference(*reference), Dpo)),
+      BindCoupled([] { return std::optional(OnePair()); },
+                  PreferenceObjective(**policy, FrozenReference(*reference),
+                                      {.loss = Dpo}),
+                  1),
       stores, optimizer,
       {[&](const StepReport& report) -> absl::StatusOr<ObserverResult> {
         std::printf("step %d: loss %.6f\n", static_cast<int>(report.step),

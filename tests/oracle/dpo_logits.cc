@@ -117,18 +117,8 @@ std::vector<double> Seeds(const PairBatch& batch,
 }
 
 absl::StatusOr<losses::PairLossOrError> LossOf(Json params) {
-  std::vector<losses::PairLossTerm> terms;
-  for (Json name : Items(params["loss_types"])) {
-    terms.push_back(FromTrl(Text(name), params, TrlVersion::kFrom1));
-  }
-  if (const auto weights = Find(params, "loss_weights")) {
-    const std::vector<double> values = Numbers(*weights);
-    if (values.size() != terms.size()) {
-      return InvalidArgument("loss_weights: " + std::to_string(values.size()) +
-                             " values; expected one a loss");
-    }
-    for (size_t i = 0; i < terms.size(); ++i) terms[i].weight = values[i];
-  }
+  ALIGN_ASSIGN_OR_RETURN(const std::vector<losses::PairLossTerm> terms,
+                         TermsFromTrl(params, TrlVersion::kFrom1));
   losses::PairLossOrError loss = losses::MixPairLosses(terms);
   if (!loss.ok()) return InvalidArgument(loss.error);
   return loss;

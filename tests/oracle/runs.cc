@@ -9,6 +9,7 @@
 #include "align/train/reward_objective.h"
 #include "align/train/sft_objective.h"
 #include "tests/oracle/run_trainer.h"
+#include "tests/oracle/trl_pair_loss.h"
 
 namespace align::oracle {
 namespace {
@@ -96,19 +97,12 @@ absl::Status RunSft(const OracleFile& file, Case& result) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<train::NamedPairLoss> PairLossOf(Json loss) {
-  const std::vector<Json> names = Items(loss["loss_types"]);
-  if (names.size() != 1) return Unimplemented("mixes of losses");
-  const std::string name = Text(names[0]);
-  if (name != "sigmoid" && name != "hinge" && name != "ipo") {
-    return Unimplemented("loss " + name);
-  }
-  return train::MakePairLoss(name, {{"beta", ExactText(Number(loss["beta"]))}});
-}
-
 absl::Status RunPreference(const OracleFile& file, Case& result) {
-  ALIGN_ASSIGN_OR_RETURN(train::NamedPairLoss loss,
-                         PairLossOf(file.root["meta"]["loss"]));
+  ALIGN_ASSIGN_OR_RETURN(
+      const std::vector<losses::PairLossTerm> terms,
+      TermsFromTrl(file.root["meta"]["loss"], TrlVersion::kFrom1));
+  ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
+                         train::MakePairLoss(terms));
   ALIGN_ASSIGN_OR_RETURN(Trainer trainer, MakeTrainer(file, Head::kTokens));
   const std::unique_ptr<Model> reference = CloneModel(*trainer.model);
   std::vector<PreferenceBatch> batches;
@@ -117,9 +111,9 @@ absl::Status RunPreference(const OracleFile& file, Case& result) {
   }
   ALIGN_RETURN_IF_ERROR(Train<PreferenceBatch>(
       batches, 1,
-      train::PreferenceObjective(*trainer.model,
-                                 train::FrozenReference(*reference), loss.loss,
-                                 {.statistics = true, .entropy = true}),
+      train::PerMicroBatch(train::PreferenceObjective(
+          *trainer.model, train::FrozenReference(*reference), loss,
+          {.scores = {.statistics = true, .entropy = true}})),
       trainer));
   CheckAgainstFloat(file, trainer, result);
   return absl::OkStatus();

@@ -105,4 +105,21 @@ losses::PairLossTerm FromTrl(const std::string& name, Json params,
   return out;
 }
 
+absl::StatusOr<std::vector<losses::PairLossTerm>> TermsFromTrl(
+    Json params, TrlVersion version) {
+  std::vector<losses::PairLossTerm> terms;
+  for (Json name : Items(params["loss_types"])) {
+    terms.push_back(FromTrl(Text(name), params, version));
+  }
+  const auto weights = Find(params, "loss_weights");
+  if (!weights) return terms;
+  const std::vector<double> values = Numbers(*weights);
+  if (values.size() != terms.size()) {
+    return InvalidArgument("loss_weights: " + std::to_string(values.size()) +
+                           " values; expected one a loss");
+  }
+  for (size_t i = 0; i < terms.size(); ++i) terms[i].weight = values[i];
+  return terms;
+}
+
 }  // namespace align::oracle

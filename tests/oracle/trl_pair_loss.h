@@ -1,7 +1,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "align/base/status.h"
 #include "losses/registry.h"
 #include "tests/oracle/json_values.h"
 
@@ -14,5 +16,9 @@ enum class TrlVersion { kUpTo024, kFrom1 };
 // Our name and options of TRL's loss `name` with the parameters of a case.
 losses::PairLossTerm FromTrl(const std::string& name, Json params,
                              TrlVersion version);
+
+// The same for `loss_types` with their `loss_weights`, if there are any.
+absl::StatusOr<std::vector<losses::PairLossTerm>> TermsFromTrl(
+    Json params, TrlVersion version);
 
 }  // namespace align::oracle

@@ -77,10 +77,11 @@ std::unique_ptr<Trainer> Sft() {
 std::unique_ptr<Trainer> Dpo(Packing packing = Packing::kSharedPrefix) {
   auto trainer = NewTrainer();
   trainer->micro_batch =
-      [packing, objective = PreferenceObjective(
-                    *trainer->model,
-                    CachedReference(FrozenReference(*trainer->reference)),
-                    MakePairLoss("sigmoid")->loss, {.statistics = true})](
+      [packing,
+       objective = PerMicroBatch(PreferenceObjective(
+           *trainer->model,
+           CachedReference(FrozenReference(*trainer->reference)),
+           *MakePairLoss("sigmoid"), {.scores = {.statistics = true}}))](
           int64_t first, int64_t count) {
         return objective(TinyPairs(first, count, packing));
       };
@@ -198,9 +199,9 @@ TEST(PreferenceObjective, StartsAtLnTwoAndSaysWhenItDoesNot) {
 
 TEST(PreferenceObjective, RefusesWhatIsNotPairsOrNotInTheVocabulary) {
   const auto trainer = NewTrainer();
-  const auto objective =
+  const auto objective = PerMicroBatch(
       PreferenceObjective(*trainer->model, FrozenReference(*trainer->reference),
-                          MakePairLoss("sigmoid")->loss);
+                          *MakePairLoss("sigmoid")));
   PreferenceBatch odd = TinyPairs(0, 1);
   odd.packed.AppendCompletion(0, RandomTokens(3, Rng(1)));
   EXPECT_EQ(objective(odd).status().code(), absl::StatusCode::kInvalidArgument);

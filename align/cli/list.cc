@@ -1,0 +1,184 @@
+// `align list losses`: the four registries as text and as Markdown.
+
+#include <cstdio>
+
+#include "align/cli/inspect.h"
+#include "losses/registry.h"
+
+namespace align::cli {
+namespace {
+
+using losses::Option;
+
+// What the registries have in common.
+struct Listed {
+  std::string name;
+  std::string summary;
+  std::string paper;
+  std::string needs;
+  std::vector<Option> options;
+};
+
+struct Kind {
+  std::string title;
+  std::vector<Listed> entries;
+  // What every loss of the kind takes besides its own; empty where that
+  // depends on the loss.
+  std::vector<Option> common;
+};
+
+// The names of what is asked for, "-" for nothing.
+std::string Needs(std::initializer_list<std::pair<bool, const char*>> needs) {
+  std::string text;
+  for (const auto& [asked, name] : needs) {
+    if (asked) text += (text.empty() ? "" : ", ") + std::string(name);
+  }
+  return text.empty() ? "-" : text;
+}
+
+std::string NeedsOf(const losses::PairNeeds& needs) {
+  return Needs({{needs.reference, "reference"},
+                {needs.lengths, "lengths"},
+                {needs.heads, "first tokens"},
+                {needs.log_weights, "token moments"},
+                {needs.reward_margin, "margins"},
+                {needs.prompt_nll, "prompt log-probs"},
+                {needs.running_mean, "state"},
+                {needs.coupled, "whole step"}});
+}
+
+std::string NeedsOf(const losses::UnpairedNeeds& needs) {
+  return Needs({{needs.reference, "reference"},
+                {needs.mismatched, "mismatched replies"},
+                {needs.density_ratio, "density ratios"},
+                {needs.moments, "state"},
+                {needs.coupled, "whole step"}});
+}
+
+std::string NeedsOf(const losses::PolicyNeeds& needs) {
+  return Needs({{needs.reference, "reference"},
+                {needs.sampler, "sampler's log-probs"},
+                {needs.entropy, "entropy"},
+                {needs.max_completion_length, "longest reply"},
+                {needs.coupled, "whole step"}});
+}
+
+std::string NeedsOf(const losses::AdvantageNeeds& needs) {
+  return Needs({{needs.groups, "groups"},
+                {needs.values, "critic"},
+                {needs.baselines, "greedy replies"},
+                {needs.whole_batch, "whole step"}});
+}
+
+template <class Entry>
+Kind MakeKind(std::string title, const std::vector<Entry>& entries,
+              std::vector<Option> common = {}) {
+  Kind kind{.title = std::move(title), .common = std::move(common)};
+  for (const Entry& entry : entries) {
+    Listed listed{entry.name, entry.summary, entry.paper, NeedsOf(entry.needs),
+                  entry.options()};
+    if constexpr (requires { entry.terms; }) {
+      const std::vector<Option> terms = entry.terms();
+      listed.options.insert(listed.options.end(), terms.begin(), terms.end());
+    }
+    kind.entries.push_back(std::move(listed));
+  }
+  return kind;
+}
+
+std::vector<Kind> Kinds() {
+  return {MakeKind("loss on pairs", losses::PairLosses(),
+                   losses::ListOptions<losses::PairModifiers>()),
+          MakeKind("loss on single replies", losses::UnpairedLosses()),
+          MakeKind("loss on sampled replies", losses::PolicyLosses()),
+          MakeKind("advantages", losses::AdvantageEstimators())};
+}
+
+void PrintOptions(const std::vector<Option>& options) {
+  for (const Option& option : options) {
+    std::printf("    %s = %s (%s): %s\n", option.name.c_str(),
+                option.default_text.c_str(), option.allowed.c_str(),
+                option.doc.c_str());
+  }
+}
+
+void PrintOne(const Kind& kind, const Listed& entry) {
+  std::printf("%s: %s\n  kind: %s\n  source: %s\n  needs: %s\n",
+              entry.name.c_str(), entry.summary.c_str(), kind.title.c_str(),
+              entry.paper.c_str(), entry.needs.c_str());
+  if (!entry.options.empty()) std::printf("  options:\n");
+  PrintOptions(entry.options);
+  if (!kind.common.empty())
+    std::printf("  options of every %s:\n", kind.title.c_str());
+  PrintOptions(kind.common);
+}
+
+void PrintNames(const std::vector<Kind>& kinds) {
+  for (const Kind& kind : kinds) {
+    std::printf("%s\n", kind.title.c_str());
+    for (const Listed& entry : kind.entries) {
+      std::printf("  %-28s %s\n", entry.name.c_str(), entry.summary.c_str());
+    }
+  }
+}
+
+// "`name` = default", several separated by commas; a bar would end the cell.
+std::string Defaults(const std::vector<Option>& options) {
+  std::string text;
+  for (const Option& option : options) {
+    text += (text.empty() ? "`" : ", `") + option.name + "=" +
+            option.default_text + "`";
+  }
+  return text.empty() ? "-" : text;
+}
+
+void PrintMarkdown(const std::vector<Kind>& kinds) {
+  for (const Kind& kind : kinds) {
+    std::printf("| %s | what | source | needs | options |\n",
+                kind.title.c_str());
+    std::printf("|---|---|---|---|---|\n");
+    for (const Listed& entry : kind.entries) {
+      std::printf("| `%s` | %s | %s | %s | %s |\n", entry.name.c_str(),
+                  entry.summary.c_str(), entry.paper.c_str(),
+                  entry.needs.c_str(), Defaults(entry.options).c_str());
+    }
+    if (!kind.common.empty()) {
+      std::printf("| every %s | | | | %s |\n", kind.title.c_str(),
+                  Defaults(kind.common).c_str());
+    }
+    if (&kind != &kinds.back()) std::printf("\n");
+  }
+}
+
+}  // namespace
+
+absl::Status ListCommand(const Arguments& arguments) {
+  const std::vector<std::string>& words = arguments.positional;
+  if (words.empty() || words.size() > 2) {
+    return InvalidArgument(std::string("expected what to list. Usage: ") +
+                           kListUsage);
+  }
+  if (words[0] != "losses") {
+    return InvalidArgument(losses::UnknownName("list", words[0], {"losses"}));
+  }
+  const std::vector<Kind> kinds = Kinds();
+  if (words.size() == 1) {
+    arguments.Has("markdown") ? PrintMarkdown(kinds) : PrintNames(kinds);
+    return absl::OkStatus();
+  }
+  std::vector<std::string> known;
+  bool found = false;
+  for (const Kind& kind : kinds) {
+    for (const Listed& entry : kind.entries) {
+      known.push_back(entry.name);
+      if (entry.name != words[1]) continue;
+      if (found) std::printf("\n");
+      PrintOne(kind, entry);
+      found = true;
+    }
+  }
+  if (found) return absl::OkStatus();
+  return InvalidArgument(losses::UnknownName("loss", words[1], known));
+}
+
+}  // namespace align::cli

@@ -1,0 +1,312 @@
+#include "align/config/train_feeds.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "align/config/train_data.h"
+#include "align/data/loader.h"
+#include "align/models/model.h"
+#include "align/train/checkpoint.h"
+#include "align/train/coupled.h"
+#include "align/train/preference_objective.h"
+#include "align/train/reference.h"
+#include "align/train/reward_objective.h"
+#include "align/train/sft_objective.h"
+#include "align/train/unpaired_objective.h"
+#include "losses/registry.h"
+#include "proto/config.pb.h"
+
+namespace align {
+namespace {
+
+losses::OptionValues ValuesOf(const pb::LossConfig& loss) {
+  losses::OptionValues values;
+  for (const pb::LossOption& option : loss.options()) {
+    values.emplace_back(option.name(), option.value());
+  }
+  return values;
+}
+
+absl::StatusOr<train::NamedPairLoss> PairLossOf(const pb::TrainConfig& config) {
+  std::vector<losses::PairLossTerm> terms;
+  for (const pb::LossConfig& loss : config.loss()) {
+    terms.push_back({.name = loss.name(),
+                     .values = ValuesOf(loss),
+                     .weight = loss.has_weight() ? loss.weight() : 1});
+  }
+  return train::MakePairLoss(terms);
+}
+
+absl::StatusOr<train::NamedUnpairedLoss> UnpairedLossOf(
+    const pb::TrainConfig& config) {
+  const pb::LossConfig& loss = config.loss(0);
+  ALIGN_ASSIGN_OR_RETURN(const train::NamedUnpairedLoss made,
+                         train::MakeUnpairedLoss(loss.name(), ValuesOf(loss)));
+  if (made.needs.density_ratio) {
+    return InvalidArgument(
+        "loss " + loss.name() +
+        ": udm = true; expected false, because records have no density ratio "
+        "of their prompts (a program can give UnpairedExample its own)");
+  }
+  return made;
+}
+
+// Bradley-Terry with the options of `config.loss`.
+absl::StatusOr<train::RewardLoss> RewardLossOf(const pb::TrainConfig& config) {
+  losses::BradleyTerryOptions options;
+  losses::OptionList list;
+  options.Describe(list);
+  if (config.loss_size() > 0) {
+    const std::string error =
+        losses::SetOptions("bradley_terry", list, ValuesOf(config.loss(0)));
+    if (!error.empty()) return InvalidArgument(error);
+  }
+  return train::BradleyTerry(options);
+}
+
+// How many rows of an epoch's order exchange replies: those that the loss sees
+// at a time.
+int64_t MismatchGroup(const pb::TrainConfig& config,
+                      const train::NamedUnpairedLoss& loss) {
+  if (!loss.needs.mismatched) return 0;
+  return config.data().batch_size() *
+         (loss.coupling == losses::Coupling::kGlobal
+              ? config.loop().accumulation()
+              : 1);
+}
+
+LoaderOptions LoaderOptionsOf(const pb::TrainConfig& config) {
+  return {.batch_size = config.data().batch_size(),
+          .epochs = config.data().epochs(),
+          .seed = static_cast<uint64_t>(config.loop().seed())};
+}
+
+// Puts a loader of any kind behind what the loop and checkpoints need; `bind`
+// makes micro-steps of its batches.
+template <class Batch, class Example, class Bind>
+absl::Status SetFeed(std::vector<Example> examples,
+                     const LoaderOptions& options, const Bind& bind,
+                     TrainRun& run) {
+  const double count = static_cast<double>(examples.size());
+  ALIGN_ASSIGN_OR_RETURN(auto made, (Loader<Example, Batch>::Create(
+                                        std::move(examples), options)));
+  const auto loader = std::make_shared<Loader<Example, Batch>>(std::move(made));
+  run.micro_steps = bind([loader]() -> absl::StatusOr<std::optional<Batch>> {
+    return loader->Next();
+  });
+  run.save = [loader](train::CheckpointState& state) {
+    state.positions = {{"epoch", loader->position().epoch},
+                       {"index", loader->position().index}};
+  };
+  run.restore = [loader](const train::CheckpointState& state) {
+    return loader->Seek({.epoch = state.positions.at("epoch"),
+                         .index = state.positions.at("index")});
+  };
+  run.epoch = [loader, count] {
+    return static_cast<double>(loader->position().epoch) +
+           static_cast<double>(loader->position().index) / count;
+  };
+  return absl::OkStatus();
+}
+
+// For objectives that take batches one by one.
+template <class Batch, class Example>
+absl::Status SetPlainFeed(const pb::TrainConfig& config,
+                          std::vector<Example> examples,
+                          train::Objective<Batch> objective, TrainRun& run) {
+  return SetFeed<Batch>(
+      std::move(examples), LoaderOptionsOf(config),
+      [&](train::Source<Batch> source) {
+        return train::Bind<Batch>(std::move(source), std::move(objective));
+      },
+      run);
+}
+
+// For those of coupled losses, whose `moments`, unless null, go into
+// checkpoints too.
+template <class Batch, class Example, class Scores>
+absl::Status SetCoupledFeed(
+    const pb::TrainConfig& config, const LoaderOptions& options,
+    std::vector<Example> examples,
+    train::CoupledObjective<Batch, Scores> objective,
+    const std::shared_ptr<losses::RunningMoments>& moments, TrainRun& run) {
+  ALIGN_RETURN_IF_ERROR(SetFeed<Batch>(
+      std::move(examples), options,
+      [&](train::Source<Batch> source) {
+        return train::BindCoupled(std::move(source), std::move(objective),
+                                  config.loop().accumulation());
+      },
+      run));
+  if (moments == nullptr) return absl::OkStatus();
+  run.save = [save = std::move(run.save),
+              moments](train::CheckpointState& state) {
+    save(state);
+    train::SaveMoments(*moments, state);
+  };
+  run.restore = [restore = std::move(run.restore),
+                 moments](const train::CheckpointState& state) -> absl::Status {
+    ALIGN_RETURN_IF_ERROR(restore(state));
+    return train::RestoreMoments(state, *moments);
+  };
+  return absl::OkStatus();
+}
+
+// The frozen model that rewards are taken against; null when nothing needs one.
+absl::StatusOr<train::ReferenceLogProbs> ReferenceOf(
+    const pb::TrainConfig& config, const Model& start) {
+  if (!HoldsReference(config)) return train::ReferenceLogProbs();
+  std::shared_ptr<Model> reference;
+  if (config.reference().has_path()) {
+    ALIGN_ASSIGN_OR_RETURN(reference, LoadModel(config.reference().path()));
+  } else {
+    reference = CloneModel(start);
+  }
+  return train::CachedReference(
+      [reference, score = train::FrozenReference(*reference)](
+          const PackedBatch& batch) { return score(batch); });
+}
+
+// At the first step of a run whose reference is its start, margins are 0.
+void CheckFirstMargins(const pb::TrainConfig& config,
+                       const train::NamedPairLoss& loss, TrainRun& run) {
+  if (!loss.needs.reference || config.has_reference()) return;
+  run.check_first_step = [](const train::StepReport& report) {
+    return report.step == 1
+               ? train::CheckInitialPreferenceStep(report, std::nullopt)
+               : absl::OkStatus();
+  };
+}
+
+absl::Status PreparePairs(const pb::TrainConfig& config,
+                          std::vector<PairExample> pairs, TrainRun& run) {
+  ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss, PairLossOf(config));
+  const auto no_margin = [](const PairExample& pair) {
+    return pair.margin == 0;
+  };
+  if (loss.needs.reward_margin && std::ranges::all_of(pairs, no_margin)) {
+    return InvalidArgument("data.train: no pair has a margin; loss " +
+                           config.loss(0).name() + " learns them");
+  }
+  ALIGN_ASSIGN_OR_RETURN(train::ReferenceLogProbs reference,
+                         ReferenceOf(config, *run.model));
+  std::shared_ptr<losses::RunningMoments> moments;
+  if (loss.needs.running_mean) {
+    moments = std::make_shared<losses::RunningMoments>();
+  }
+  CheckFirstMargins(config, loss, run);
+  return SetCoupledFeed(
+      config, LoaderOptionsOf(config), std::move(pairs),
+      train::PreferenceObjective(*run.model, std::move(reference), loss,
+                                 {.moments = moments.get()}),
+      moments, run);
+}
+
+absl::Status PrepareUnpaired(const pb::TrainConfig& config,
+                             std::vector<UnpairedExample> replies,
+                             TrainRun& run) {
+  ALIGN_ASSIGN_OR_RETURN(const train::NamedUnpairedLoss loss,
+                         UnpairedLossOf(config));
+  LoaderOptions options = LoaderOptionsOf(config);
+  options.mismatch_group = MismatchGroup(config, loss);
+  ALIGN_ASSIGN_OR_RETURN(train::ReferenceLogProbs reference,
+                         ReferenceOf(config, *run.model));
+  std::shared_ptr<losses::RunningMoments> moments;
+  if (loss.needs.moments) moments = std::make_shared<losses::RunningMoments>();
+  return SetCoupledFeed(
+      config, options, std::move(replies),
+      train::UnpairedObjective(*run.model, std::move(reference), loss,
+                               {.moments = moments.get()}),
+      moments, run);
+}
+
+// What the methods take of `loss` besides names and options.
+absl::Status CheckLossKeys(const pb::TrainConfig& config) {
+  const std::string& method = config.method();
+  const bool mixes = method == "preference";
+  if (method == "sft" && config.loss_size() > 0) {
+    return InvalidArgument("loss: not a key of method 'sft'");
+  }
+  if (!mixes && config.loss_size() > 1) {
+    return InvalidArgument("loss: " + std::to_string(config.loss_size()) +
+                           " of them; method '" + method + "' takes one");
+  }
+  for (const pb::LossConfig& loss : config.loss()) {
+    if (!mixes && loss.has_weight()) {
+      return InvalidArgument("loss.weight: not a key of method '" + method +
+                             "', only of 'preference'");
+    }
+    if (config.loss_size() > 1 && !loss.has_name()) {
+      return InvalidArgument("loss.name: expected in each of several losses");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ResolveLosses(pb::TrainConfig& config) {
+  const std::string& method = config.method();
+  if (method != "sft" && method != "reward" && method != "preference" &&
+      method != "unpaired") {
+    return absl::OkStatus();
+  }
+  ALIGN_RETURN_IF_ERROR(CheckLossKeys(config));
+  if (method == "reward") return RewardLossOf(config).status();
+  if (method == "sft") return absl::OkStatus();
+  pb::LossConfig* first =
+      config.loss_size() > 0 ? config.mutable_loss(0) : config.add_loss();
+  const bool pairs = method == "preference";
+  if (!first->has_name()) first->set_name(pairs ? "sigmoid" : "kto");
+  if (pairs) return PairLossOf(config).status();
+  ALIGN_ASSIGN_OR_RETURN(const train::NamedUnpairedLoss loss,
+                         UnpairedLossOf(config));
+  if (loss.needs.mismatched && MismatchGroup(config, loss) < 2) {
+    return InvalidArgument(
+        "data.batch_size: " + std::to_string(config.data().batch_size()) +
+        "; loss " + first->name() +
+        " compares replies with those to other prompts and expects at least 2 "
+        "at a time");
+  }
+  return absl::OkStatus();
+}
+
+bool HoldsReference(const pb::TrainConfig& config) {
+  bool needed = false;
+  if (config.method() == "preference") {
+    const auto loss = PairLossOf(config);
+    needed = loss.ok() && loss->needs.reference;
+  } else if (config.method() == "unpaired") {
+    const auto loss = UnpairedLossOf(config);
+    needed = loss.ok() && loss->needs.reference;
+  } else {
+    return false;
+  }
+  return needed || config.has_reference();
+}
+
+absl::Status PrepareFeed(const pb::TrainConfig& config, TrainRun& run) {
+  if (config.method() == "sft") {
+    ALIGN_ASSIGN_OR_RETURN(std::vector<SftExample> examples,
+                           ReadSftExamples(config.data(), *run.tokenizer));
+    return SetPlainFeed<SftBatch>(config, std::move(examples),
+                                  train::SftObjective(*run.model), run);
+  }
+  if (config.method() == "unpaired") {
+    ALIGN_ASSIGN_OR_RETURN(std::vector<UnpairedExample> replies,
+                           ReadUnpairedExamples(config.data(), *run.tokenizer));
+    return PrepareUnpaired(config, std::move(replies), run);
+  }
+  ALIGN_ASSIGN_OR_RETURN(std::vector<PairExample> pairs,
+                         ReadPairExamples(config.data(), *run.tokenizer));
+  if (config.method() == "preference") {
+    return PreparePairs(config, std::move(pairs), run);
+  }
+  ALIGN_ASSIGN_OR_RETURN(train::RewardLoss loss, RewardLossOf(config));
+  return SetPlainFeed<PreferenceBatch>(
+      config, std::move(pairs),
+      train::RewardObjective(*run.model, std::move(loss)), run);
+}
+
+}  // namespace align

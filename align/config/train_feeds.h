@@ -1,0 +1,25 @@
+#pragma once
+
+#include "align/base/status.h"
+#include "align/config/train_run.h"
+
+namespace align {
+
+// Methods that learn from records: sft, reward, preference, unpaired.
+
+// Fills in the default of `loss` (sigmoid, kto) and checks it. kInvalidArgument
+// names what the method does not take, or what a loss does not; other methods
+// are left alone.
+absl::Status ResolveLosses(pb::TrainConfig& config);
+
+// Whether the run scores a frozen copy of its start, or config.reference. The
+// config is resolved.
+bool HoldsReference(const pb::TrainConfig& config);
+
+// Reads data.train and makes the micro-steps of `run`, whose model and
+// tokenizer are there, and how their place is saved: where the loader stands
+// and the running moments of the loss. Errors are those of reading and
+// tokenising; kInvalidArgument when the data lack what the loss needs.
+absl::Status PrepareFeed(const pb::TrainConfig& config, TrainRun& run);
+
+}  // namespace align
