@@ -11,6 +11,7 @@
 #include "align/config/train_data.h"
 #include "align/eval/lexicon_reward.h"
 #include "align/models/tensor_spec.h"
+#include "align/train/rollout.h"
 #include "proto/config.pb.h"
 
 namespace align {
@@ -152,7 +153,7 @@ absl::StatusOr<PromptBatch> ReadPrompts(const pb::TrainConfig& config,
   return batch;
 }
 
-void SaveState(const train::PpoRolloutState& state,
+void SaveState(const train::RolloutState& state,
                train::CheckpointState& checkpoint) {
   checkpoint.positions = {{"rollout", state.rollout},
                           {"tokens_sampled", state.tokens_sampled},
@@ -237,7 +238,7 @@ absl::Status PreparePpo(const pb::TrainConfig& config,
     return absl::OkStatus();
   };
   run.check_first_step = [](const train::StepReport& report) -> absl::Status {
-    ALIGN_RETURN_IF_ERROR(train::CheckInitialPpoStep(report));
+    ALIGN_RETURN_IF_ERROR(train::CheckInitialRatios(report));
     LogInfo("ppo: at step " + std::to_string(report.step) +
             " all ratios are 1");
     return absl::OkStatus();
