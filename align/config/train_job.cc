@@ -8,9 +8,11 @@
 #include "align/base/files.h"
 #include "align/base/log.h"
 #include "align/config/parse.h"
+#include "align/config/rollout_setup.h"
 #include "align/config/run_events.h"
 #include "align/config/settings.h"
 #include "align/config/train_data.h"
+#include "align/config/train_grpo.h"
 #include "align/config/train_ppo.h"
 #include "align/config/train_run.h"
 #include "align/data/loader.h"
@@ -27,6 +29,9 @@
 
 namespace align {
 namespace {
+
+constexpr const char* kNll = "nll";
+constexpr const char* kDft = "dft";
 
 // The default of an unset key; defaults stand here and nowhere else.
 #define ALIGN_DEFAULT(message, name, value) \
@@ -97,6 +102,12 @@ absl::Status SetFeed(std::vector<Example> examples,
   return absl::OkStatus();
 }
 
+// By loss.name, which ResolveTrainConfig checked.
+train::SftLoss SftLossOf(const pb::TrainConfig& config) {
+  return config.loss().name() == kDft ? train::SftLoss::kDft
+                                      : train::SftLoss::kNll;
+}
+
 absl::Status MakePreferenceFeed(const pb::TrainConfig& config,
                                 std::vector<PairExample> pairs, TrainRun& run) {
   std::vector<std::pair<std::string, std::string>> options;
@@ -144,13 +155,18 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
     ALIGN_RETURN_IF_ERROR(PreparePpo(config, stop, run));
     return run;
   }
+  if (config.method() == "grpo") {
+    ALIGN_RETURN_IF_ERROR(PrepareGrpo(config, stop, run));
+    return run;
+  }
   run.model->params().EnableGradients();
   run.stores = {{.name = "policy", .store = &run.model->params()}};
   if (config.method() == "sft") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<SftExample> examples,
                            ReadSftExamples(config.data(), *run.tokenizer));
     ALIGN_RETURN_IF_ERROR((SetFeed<SftExample, SftBatch>(
-        std::move(examples), config, train::SftObjective(*run.model), run)));
+        std::move(examples), config,
+        train::SftObjective(*run.model, {.loss = SftLossOf(config)}), run)));
     return run;
   }
   ALIGN_ASSIGN_OR_RETURN(std::vector<PairExample> pairs,
@@ -285,7 +301,7 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
 
 absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   const std::vector<std::string> methods = {"sft", "reward", "preference",
-                                            "ppo"};
+                                            "ppo", "grpo"};
   if (std::ranges::count(methods, config.method()) == 0) {
     return InvalidArgument(
         losses::UnknownName("method:", config.method(), methods));
@@ -315,7 +331,8 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
                            "'; expected f32 or bf16");
   }
   ALIGN_RETURN_IF_ERROR(ResolvePpoConfig(config));
-  if (config.method() != "ppo") {
+  ALIGN_RETURN_IF_ERROR(ResolveGrpoConfig(config));
+  if (!SamplesReplies(config)) {
     pb::DataConfig* data = config.mutable_data();
     ALIGN_DEFAULT(data, batch_size, 8);
     ALIGN_DEFAULT(data, max_length, 1024);
@@ -325,6 +342,14 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   }
   if (config.method() == "preference") {
     ALIGN_DEFAULT(config.mutable_loss(), name, "sigmoid");
+  }
+  if (config.method() == "sft") {
+    ALIGN_DEFAULT(config.mutable_loss(), name, kNll);
+    const std::vector<std::string> names = {kNll, kDft};
+    if (std::ranges::count(names, config.loss().name()) == 0) {
+      return InvalidArgument(
+          losses::UnknownName("loss:", config.loss().name(), names));
+    }
   }
   return ReadOptimizer(config.optimizer(), config.loop().steps()).status();
 }
@@ -340,9 +365,11 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
        .copies = 4}};
   if (config.method() == "preference") {
     held.push_back({.role = "reference", .parameters = held[0].parameters});
-  } else if (config.method() == "ppo") {
+  } else if (SamplesReplies(config)) {
     ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
-                           PpoModelsBeside(config, *model));
+                           config.method() == "ppo"
+                               ? PpoModelsBeside(config, *model)
+                               : GrpoModelsBeside(config, *model));
     held.insert(held.end(), beside.begin(), beside.end());
   }
   return DescribeMemory(held);
