@@ -68,7 +68,7 @@ int main() {
   losses::OptionList list;
   options.Describe(list);
   const std::string error =
-      losses::SetOptions("squared_hinge", list, {{"margin", "4"}});
+      losses::SetOptions("loss", "squared_hinge", list, {{"margin", "4"}});
   if (!error.empty()) return std::puts(error.c_str()), 2;
 
   const train::NamedPairLoss loss = {.loss =

@@ -61,6 +61,8 @@ struct AdvantageNeeds {
   bool baselines = false;  // the greedy completion's reward
   // Statistics over the whole batch: all of a step's samples go into one call.
   bool whole_batch = false;
+  // It does not read token_rewards.
+  bool only_scores = false;
 };
 
 // Empty if arrays have their lengths and every number that is read is finite,

@@ -44,9 +44,10 @@ struct GroupAdvantageOptions {
   }
 
   AdvantageNeeds Needs() const {
+    const bool normalized = mix == RewardMix::kNormalizeThenSum;
     return {.groups = true,
-            .whole_batch = scale == RewardScale::kBatch ||
-                           mix == RewardMix::kNormalizeThenSum};
+            .whole_batch = scale == RewardScale::kBatch || normalized,
+            .only_scores = normalized};
   }
 };
 

@@ -8,6 +8,7 @@
 #include "align/config/compare_stages.h"
 #include "align/config/ppo_setup.h"
 #include "align/config/settings.h"
+#include "align/train/rollout.h"
 
 namespace align {
 namespace {
@@ -60,7 +61,7 @@ absl::Status TrainPpo(CompareContext& context) {
   const auto check = [&](const train::StepReport& report)
       -> absl::StatusOr<train::ObserverResult> {
     if (report.step == 1) {
-      ALIGN_RETURN_IF_ERROR(train::CheckInitialPpoStep(report));
+      ALIGN_RETURN_IF_ERROR(train::CheckInitialRatios(report));
       LogInfo(context.stage() + ": at step 1 all ratios are 1");
     }
     return train::ObserverResult();

@@ -5,6 +5,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "align/config/loss_options.h"
+#include "losses/kl.h"
 #include "losses/registry.h"
 #include "proto/config.pb.h"
 
@@ -187,6 +189,68 @@ absl::StatusOr<train::ScheduleOptions> ReadSchedule(
   return options;
 }
 
+constexpr const char* kGlobal = "global";
+constexpr const char* kMicro = "micro";
+
+// All but names, which need the registries.
+template <class Config>
+GrpoSettings Grpo(Config& config) {
+  GrpoSettings settings;
+  train::GroupRolloutOptions& rollout = settings.rollout;
+  ALIGN_READ_OR_FILL(config, prompts_per_rollout, rollout.prompts);
+  ALIGN_READ_OR_FILL(config, group_size, rollout.group_size);
+  ALIGN_READ_OR_FILL(config, epochs, rollout.epochs);
+  ALIGN_READ_OR_FILL(config, minibatches, rollout.minibatches);
+  ALIGN_READ_OR_FILL(config, kl_coef, rollout.kl_coef);
+  if (rollout.kl_coef > 0) {
+    ALIGN_READ_OR_FILL(config, target_kl, rollout.kl_target);
+    ALIGN_READ_OR_FILL(config, kl_horizon, rollout.kl_horizon);
+    std::string estimator = "k1";
+    ALIGN_READ_OR_FILL(config, kl_estimator, estimator);
+  }
+  ALIGN_READ_OR_FILL(config, mask_truncated_completions,
+                     rollout.mask_truncated_completions);
+  ALIGN_READ(config, missing_eos_penalty, rollout.missing_eos_penalty);
+  std::string coupling = kGlobal;
+  ALIGN_READ_OR_FILL(config, coupling, coupling);
+  if (coupling == kMicro) settings.coupling = train::PolicyCoupling::kMicro;
+  return settings;
+}
+
+absl::Status CheckGrpo(const pb::GrpoConfig& config,
+                       const train::GroupRolloutOptions& rollout) {
+  for (const auto& [key, count] :
+       {std::pair("grpo.prompts_per_rollout", rollout.prompts),
+        std::pair("grpo.group_size", rollout.group_size),
+        std::pair("grpo.epochs", rollout.epochs),
+        std::pair("grpo.minibatches", rollout.minibatches)}) {
+    ALIGN_RETURN_IF_ERROR(
+        CheckRange(key, static_cast<double>(count), count >= 1, "at least 1"));
+  }
+  ALIGN_RETURN_IF_ERROR(CheckRange(
+      "grpo.minibatches", static_cast<double>(rollout.minibatches),
+      rollout.minibatches <= rollout.prompts,
+      "at most grpo.prompts_per_rollout: the samples of a prompt stay "
+      "together"));
+  for (const auto& [key, value] :
+       {std::pair("grpo.kl_coef", rollout.kl_coef),
+        std::pair("grpo.target_kl", rollout.kl_target),
+        std::pair("grpo.missing_eos_penalty",
+                  rollout.missing_eos_penalty.value_or(0))}) {
+    ALIGN_RETURN_IF_ERROR(CheckRange(key, value, value >= 0, "0 or more"));
+  }
+  ALIGN_RETURN_IF_ERROR(CheckRange("grpo.kl_horizon", rollout.kl_horizon,
+                                   rollout.kl_horizon > 0, "more than 0"));
+  const bool kl_keys = config.has_target_kl() || config.has_kl_horizon() ||
+                       config.has_kl_estimator();
+  if (rollout.kl_coef == 0 && kl_keys) {
+    return InvalidArgument(
+        "grpo.kl_coef: 0; expected more where target_kl, kl_horizon or "
+        "kl_estimator are set, which are of the KL in the reward");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
@@ -248,9 +312,46 @@ absl::StatusOr<PpoSettings> ReadPpo(const pb::PpoConfig& config,
   return settings;
 }
 
+absl::StatusOr<GrpoSettings> ReadGrpo(
+    const pb::GrpoConfig& config, const pb::LossConfig& loss,
+    const samplers::SamplingOptions& sampling) {
+  ALIGN_RETURN_IF_ERROR(CheckRange("sampling.temperature", sampling.temperature,
+                                   sampling.temperature > 0,
+                                   "more than 0, as ratios need it"));
+  if (config.has_coupling()) {
+    ALIGN_RETURN_IF_ERROR(
+        CheckName("grpo.coupling", config.coupling(), {kGlobal, kMicro}));
+  }
+  GrpoSettings settings = Grpo(config);
+  ALIGN_RETURN_IF_ERROR(CheckGrpo(config, settings.rollout));
+  if (config.has_kl_estimator()) {
+    losses::KlRule rule;
+    losses::OptionList list;
+    rule.Describe(list);
+    const std::string error = losses::SetOptions(
+        "key", "grpo", list, {{"kl_estimator", config.kl_estimator()}});
+    if (!error.empty()) return InvalidArgument(error);
+    settings.rollout.kl_estimator = rule.estimator;
+  }
+  absl::StatusOr<train::NamedPolicyLoss> made =
+      train::MakePolicyLoss(loss.name(), ValuesOf(loss.options()));
+  if (!made.ok()) return Annotate(made.status(), "loss");
+  settings.loss = *std::move(made);
+  absl::StatusOr<train::NamedAdvantage> advantage = train::MakeAdvantage(
+      config.advantage().name(), ValuesOf(config.advantage().options()));
+  if (!advantage.ok()) return Annotate(advantage.status(), "grpo.advantage");
+  settings.advantage = *std::move(advantage);
+  settings.objective = {.temperature = sampling.temperature,
+                        .max_completion_length = sampling.max_new_tokens,
+                        .entropy = true};
+  return settings;
+}
+
 void FillDefaults(pb::SamplingConfig& config) { Sampling(config); }
 
 void FillDefaults(pb::PpoConfig& config) { Ppo(config); }
+
+void FillDefaults(pb::GrpoConfig& config) { Grpo(config); }
 
 #undef ALIGN_READ_OR_FILL
 #undef ALIGN_READ

@@ -5,7 +5,9 @@
 
 #include "align/base/status.h"
 #include "align/text/tokenizer.h"
+#include "align/train/group_rollout.h"
 #include "align/train/optimizer.h"
+#include "align/train/policy_objective.h"
 #include "align/train/ppo_objective.h"
 #include "align/train/ppo_rollout.h"
 #include "align/train/run_loop.h"
@@ -13,6 +15,8 @@
 #include "samplers/generate.h"
 
 namespace align::pb {
+class GrpoConfig;
+class LossConfig;
 class OptimizerConfig;
 class PpoConfig;
 class SamplingConfig;
@@ -54,8 +58,28 @@ struct PpoSettings {
 absl::StatusOr<PpoSettings> ReadPpo(const pb::PpoConfig& config,
                                     double temperature);
 
+// How GRPO and its kin sample, compare and learn.
+struct GrpoSettings {
+  train::GroupRolloutOptions rollout;
+  train::NamedAdvantage advantage;
+  train::NamedPolicyLoss loss;
+  train::PolicyObjectiveOptions objective;
+  train::PolicyCoupling coupling = train::PolicyCoupling::kGlobal;
+
+  bool needs_reference() const {
+    return loss.needs.reference || rollout.kl_coef > 0;
+  }
+};
+
+// The same for the policy losses, with names filled in. The objective scores
+// what `sampling` samples, whose temperature must be more than 0.
+absl::StatusOr<GrpoSettings> ReadGrpo(
+    const pb::GrpoConfig& config, const pb::LossConfig& loss,
+    const samplers::SamplingOptions& sampling);
+
 // Writes the defaults of what is unset into the config.
 void FillDefaults(pb::SamplingConfig& config);
 void FillDefaults(pb::PpoConfig& config);
+void FillDefaults(pb::GrpoConfig& config);
 
 }  // namespace align

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "align/config/loss_options.h"
 #include "align/config/train_data.h"
 #include "align/data/loader.h"
 #include "align/models/model.h"
@@ -21,19 +22,15 @@
 namespace align {
 namespace {
 
-losses::OptionValues ValuesOf(const pb::LossConfig& loss) {
-  losses::OptionValues values;
-  for (const pb::LossOption& option : loss.options()) {
-    values.emplace_back(option.name(), option.value());
-  }
-  return values;
-}
+// Names of sft's losses.
+constexpr const char* kNll = "nll";
+constexpr const char* kDft = "dft";
 
 absl::StatusOr<train::NamedPairLoss> PairLossOf(const pb::TrainConfig& config) {
   std::vector<losses::PairLossTerm> terms;
   for (const pb::LossConfig& loss : config.loss()) {
     terms.push_back({.name = loss.name(),
-                     .values = ValuesOf(loss),
+                     .values = ValuesOf(loss.options()),
                      .weight = loss.has_weight() ? loss.weight() : 1});
   }
   return train::MakePairLoss(terms);
@@ -42,8 +39,9 @@ absl::StatusOr<train::NamedPairLoss> PairLossOf(const pb::TrainConfig& config) {
 absl::StatusOr<train::NamedUnpairedLoss> UnpairedLossOf(
     const pb::TrainConfig& config) {
   const pb::LossConfig& loss = config.loss(0);
-  ALIGN_ASSIGN_OR_RETURN(const train::NamedUnpairedLoss made,
-                         train::MakeUnpairedLoss(loss.name(), ValuesOf(loss)));
+  ALIGN_ASSIGN_OR_RETURN(
+      const train::NamedUnpairedLoss made,
+      train::MakeUnpairedLoss(loss.name(), ValuesOf(loss.options())));
   if (made.needs.density_ratio) {
     return InvalidArgument(
         "loss " + loss.name() +
@@ -59,8 +57,8 @@ absl::StatusOr<train::RewardLoss> RewardLossOf(const pb::TrainConfig& config) {
   losses::OptionList list;
   options.Describe(list);
   if (config.loss_size() > 0) {
-    const std::string error =
-        losses::SetOptions("bradley_terry", list, ValuesOf(config.loss(0)));
+    const std::string error = losses::SetOptions(
+        "bradley_terry", list, ValuesOf(config.loss(0).options()));
     if (!error.empty()) return InvalidArgument(error);
   }
   return train::BradleyTerry(options);
@@ -221,12 +219,32 @@ absl::Status PrepareUnpaired(const pb::TrainConfig& config,
       moments, run);
 }
 
-// What the methods take of `loss` besides names and options.
+// Of sft, by loss.name, which ResolveLosses checked.
+train::SftLoss SftLossOf(const pb::TrainConfig& config) {
+  return config.loss(0).name() == kDft ? train::SftLoss::kDft
+                                       : train::SftLoss::kNll;
+}
+
+absl::Status ResolveSftLoss(pb::LossConfig& loss) {
+  if (!loss.has_name()) loss.set_name(kNll);
+  const std::vector<std::string> names = {kNll, kDft};
+  if (std::ranges::count(names, loss.name()) == 0) {
+    return InvalidArgument(losses::UnknownName("loss:", loss.name(), names));
+  }
+  if (loss.options_size() > 0) {
+    return InvalidArgument("loss " + loss.name() + ": option '" +
+                           loss.options(0).name() + "'; it has none");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status CheckLossKeys(const pb::TrainConfig& config) {
   const std::string& method = config.method();
   const bool mixes = method == "preference";
-  if (method == "sft" && config.loss_size() > 0) {
-    return InvalidArgument("loss: not a key of method 'sft'");
+  if (method == "ppo" && config.loss_size() > 0) {
+    return InvalidArgument("loss: not a key of method 'ppo'");
   }
   if (!mixes && config.loss_size() > 1) {
     return InvalidArgument("loss: " + std::to_string(config.loss_size()) +
@@ -244,19 +262,16 @@ absl::Status CheckLossKeys(const pb::TrainConfig& config) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::Status ResolveLosses(pb::TrainConfig& config) {
   const std::string& method = config.method();
   if (method != "sft" && method != "reward" && method != "preference" &&
       method != "unpaired") {
     return absl::OkStatus();
   }
-  ALIGN_RETURN_IF_ERROR(CheckLossKeys(config));
   if (method == "reward") return RewardLossOf(config).status();
-  if (method == "sft") return absl::OkStatus();
   pb::LossConfig* first =
       config.loss_size() > 0 ? config.mutable_loss(0) : config.add_loss();
+  if (method == "sft") return ResolveSftLoss(*first);
   const bool pairs = method == "preference";
   if (!first->has_name()) first->set_name(pairs ? "sigmoid" : "kto");
   if (pairs) return PairLossOf(config).status();
@@ -290,8 +305,9 @@ absl::Status PrepareFeed(const pb::TrainConfig& config, TrainRun& run) {
   if (config.method() == "sft") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<SftExample> examples,
                            ReadSftExamples(config.data(), *run.tokenizer));
-    return SetPlainFeed<SftBatch>(config, std::move(examples),
-                                  train::SftObjective(*run.model), run);
+    return SetPlainFeed<SftBatch>(
+        config, std::move(examples),
+        train::SftObjective(*run.model, {.loss = SftLossOf(config)}), run);
   }
   if (config.method() == "unpaired") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<UnpairedExample> replies,

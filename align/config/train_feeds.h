@@ -7,9 +7,13 @@ namespace align {
 
 // Methods that learn from records: sft, reward, preference, unpaired.
 
-// Fills in the default of `loss` (sigmoid, kto) and checks it. kInvalidArgument
-// names what the method does not take, or what a loss does not; other methods
-// are left alone.
+// Whether the method, any, takes `loss`, several of it and their weights:
+// kInvalidArgument names what it does not.
+absl::Status CheckLossKeys(const pb::TrainConfig& config);
+
+// Fills in the default of `loss` (nll, sigmoid, kto) and checks it.
+// kInvalidArgument names what a loss does not take; other methods are left
+// alone.
 absl::Status ResolveLosses(pb::TrainConfig& config);
 
 // Whether the run scores a frozen copy of its start, or config.reference. The

@@ -8,9 +8,11 @@
 #include "align/base/files.h"
 #include "align/base/log.h"
 #include "align/config/parse.h"
+#include "align/config/rollout_setup.h"
 #include "align/config/run_events.h"
 #include "align/config/settings.h"
 #include "align/config/train_feeds.h"
+#include "align/config/train_grpo.h"
 #include "align/config/train_ppo.h"
 #include "align/config/train_run.h"
 #include "align/models/model.h"
@@ -66,6 +68,10 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   ALIGN_ASSIGN_OR_RETURN(run.model, MakeModel(config, *run.tokenizer));
   if (config.method() == "ppo") {
     ALIGN_RETURN_IF_ERROR(PreparePpo(config, stop, run));
+    return run;
+  }
+  if (config.method() == "grpo") {
+    ALIGN_RETURN_IF_ERROR(PrepareGrpo(config, stop, run));
     return run;
   }
   run.model->params().EnableGradients();
@@ -193,8 +199,8 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
 }  // namespace
 
 absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
-  const std::vector<std::string> methods = {"sft", "reward", "preference",
-                                            "unpaired", "ppo"};
+  const std::vector<std::string> methods = {"sft",      "reward", "preference",
+                                            "unpaired", "ppo",    "grpo"};
   if (std::ranges::count(methods, config.method()) == 0) {
     return InvalidArgument(
         losses::UnknownName("method:", config.method(), methods));
@@ -223,8 +229,10 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
     return InvalidArgument("weight_format: '" + config.weight_format() +
                            "'; expected f32 or bf16");
   }
+  ALIGN_RETURN_IF_ERROR(CheckLossKeys(config));
   ALIGN_RETURN_IF_ERROR(ResolvePpoConfig(config));
-  if (config.method() != "ppo") {
+  ALIGN_RETURN_IF_ERROR(ResolveGrpoConfig(config));
+  if (!SamplesReplies(config)) {
     pb::DataConfig* data = config.mutable_data();
     ALIGN_DEFAULT(data, batch_size, 8);
     ALIGN_DEFAULT(data, max_length, 1024);
@@ -247,9 +255,11 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
        .copies = 4}};
   if (HoldsReference(config)) {
     held.push_back({.role = "reference", .parameters = held[0].parameters});
-  } else if (config.method() == "ppo") {
+  } else if (SamplesReplies(config)) {
     ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
-                           PpoModelsBeside(config, *model));
+                           config.method() == "ppo"
+                               ? PpoModelsBeside(config, *model)
+                               : GrpoModelsBeside(config, *model));
     held.insert(held.end(), beside.begin(), beside.end());
   }
   return DescribeMemory(held);

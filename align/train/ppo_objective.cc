@@ -1,12 +1,10 @@
 #include "align/train/ppo_objective.h"
 
-#include <cmath>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "align/dnnl/matmul.h"
 #include "align/ops/ops.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
@@ -139,26 +137,6 @@ Objective<PpoBatch> PpoObjective(const Model& policy, const ValueHead& head,
   return [&policy, &head, options](const PpoBatch& batch) {
     return Step(policy, {.trunk = &policy, .head = &head}, options, batch);
   };
-}
-
-absl::Status CheckInitialPpoStep(const StepReport& report) {
-  const double tolerance =
-      GetMatmulMode() == MatmulMode::kTolerance ? 1e-4 : 0.0;
-  for (const auto& [name, expected] :
-       {std::pair("val/ratio", 1.0), std::pair("policy/approxkl_avg", 0.0)}) {
-    const auto found = report.metrics.find(name);
-    const double value =
-        found == report.metrics.end() ? std::nan("") : found->second;
-    // Negated so that NaN fails.
-    if (!(std::abs(value - expected) <= tolerance)) {
-      return FailedPrecondition(
-          "first PPO step: " + std::string(name) + " is off by " +
-          std::to_string(value - expected) + "; expected exactly " +
-          std::to_string(static_cast<int>(expected)) +
-          ", because the samples are the policy's own");
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace align::train

@@ -51,11 +51,4 @@ Tensor TokenValues(const Model& critic, const PackedBatch& packed);
 Tensor TokenValues(const Model& policy, const ValueHead& head,
                    const PackedBatch& packed);
 
-// Whether a step on fresh samples, taken before any update, has ratios of
-// exactly 1 and an approxkl of 0 (within 1e-4 where matmul rows are not exact:
-// align/dnnl/matmul.h): kFailedPrecondition otherwise. It catches samples that
-// another model, temperature or kernel made than the one that scores them.
-// Huang et al. 2024 (arXiv 2403.17031), detail 27.
-absl::Status CheckInitialPpoStep(const StepReport& report);
-
 }  // namespace align::train

@@ -1,7 +1,5 @@
 #include "align/train/ppo_rollout.h"
 
-#include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -11,53 +9,16 @@
 namespace align::train {
 namespace {
 
-absl::Status CheckOptions(const PpoRolloutOptions& o, int64_t prompts) {
-  const auto bad = [](const std::string& what) {
-    return InvalidArgument("PPO rollout: " + what);
-  };
-  if (prompts == 0) return bad("no prompts; expected at least one");
-  if (o.prompts < 1)
-    return bad("prompts " + std::to_string(o.prompts) + " < 1");
-  if (o.epochs < 1) return bad("epochs " + std::to_string(o.epochs) + " < 1");
-  if (o.minibatches < 1 || o.minibatches > o.prompts) {
-    return bad("minibatches " + std::to_string(o.minibatches) +
-               "; expected 1 to " + std::to_string(o.prompts) +
-               ", the completions of a rollout");
-  }
-  if (!std::isfinite(o.kl_coef) || o.kl_coef < 0) {
-    return bad("kl_coef " + std::to_string(o.kl_coef) +
-               " is not a number >= 0");
-  }
-  if (!std::isfinite(o.kl_target) || o.kl_target < 0) {
-    return bad("kl_target " + std::to_string(o.kl_target) +
-               " is not a number >= 0");
-  }
-  if (!(o.kl_horizon > 0)) {
-    return bad("kl_horizon " + std::to_string(o.kl_horizon) +
-               " is not a number > 0");
-  }
-  return absl::OkStatus();
-}
+constexpr char kWhere[] = "PPO rollout";
 
-absl::Status CheckCompletions(
-    const std::vector<samplers::Completion>& completions, size_t prompts) {
-  if (completions.size() != prompts) {
-    return InvalidArgument("PPO rollout: the generator gave " +
-                           std::to_string(completions.size()) +
-                           " completions; expected one for " + "each of " +
-                           std::to_string(prompts) + " prompts");
-  }
-  for (size_t i = 0; i < prompts; ++i) {
-    const samplers::Completion& c = completions[i];
-    if (c.tokens.empty() || c.tokens.size() != c.log_probs.size()) {
-      return InvalidArgument("PPO rollout: completion " + std::to_string(i) +
-                             " has " + std::to_string(c.tokens.size()) +
-                             " tokens and " +
-                             std::to_string(c.log_probs.size()) +
-                             " log-probs; expected one each, at least one");
-    }
-  }
-  return absl::OkStatus();
+RolloutPlan PlanOf(const PpoRolloutOptions& options) {
+  return {.prompts = options.prompts,
+          .rollouts = options.rollouts,
+          .epochs = options.epochs,
+          .minibatches = options.minibatches,
+          .kl_coef = options.kl_coef,
+          .kl_target = options.kl_target,
+          .kl_horizon = options.kl_horizon};
 }
 
 // Moves the completions into `rollout`; returns how many a stop id ended.
@@ -139,7 +100,7 @@ double Sum(const std::vector<double>& values) {
 
 // Means over the completions. A batch carries them whole, so that merging the
 // batches of a step keeps them as they are.
-MetricSums Metrics(const PpoRollout& rollout, const PpoRolloutState& state,
+MetricSums Metrics(const PpoRollout& rollout, const RolloutState& state,
                    int64_t stopped) {
   const double kl_coef = state.kl_coef;
   const auto n = static_cast<double>(rollout.completions.size());
@@ -153,17 +114,6 @@ MetricSums Metrics(const PpoRollout& rollout, const PpoRolloutState& state,
           {"val/num_eos_tokens", {static_cast<double>(stopped), 1}},
           {"kl_coef", {kl_coef, 1}},
           {"episode", {n * static_cast<double>(state.rollout + 1), 1}}};
-}
-
-double NextKlCoefficient(const PpoRolloutOptions& options, double kl_coef,
-                         const PpoRollout& rollout) {
-  if (options.kl_target == 0) return kl_coef;
-  losses::AdaptiveKlController controller({.initial = kl_coef,
-                                           .target = options.kl_target,
-                                           .horizon = options.kl_horizon});
-  const auto n = static_cast<double>(rollout.completions.size());
-  controller.Update(Sum(rollout.targets.kl) / n, n);
-  return controller.coefficient();
 }
 
 PpoBatch MakeBatch(const PpoRollout& rollout,
@@ -188,29 +138,13 @@ PpoBatch MakeBatch(const PpoRollout& rollout,
 
 }  // namespace
 
-ReplyGenerator SampleReplies(const Model& policy,
-                             const samplers::SamplingOptions& options,
-                             std::function<bool()> stop) {
-  return
-      [&policy, options, stop = std::move(stop)](
-          std::span<const std::vector<int32_t>> prompts,
-          const Rng& rng) -> absl::StatusOr<std::vector<samplers::Completion>> {
-        if (!(options.temperature > 0)) {
-          return InvalidArgument("PPO rollout: temperature " +
-                                 std::to_string(options.temperature) +
-                                 "; expected more than 0, as ratios need it");
-        }
-        return samplers::Generate(policy, prompts, 1, options, rng, {}, stop);
-      };
-}
-
 absl::StatusOr<std::unique_ptr<PpoRollouts>> PpoRollouts::Create(
     PromptBatch prompts, PpoRolloutParts parts,
     const PpoRolloutOptions& options, const Rng& rng) {
   ALIGN_CHECK(parts.generate && parts.reward && parts.reference && parts.critic)
       << "[PpoRollouts] a part is missing";
-  ALIGN_RETURN_IF_ERROR(
-      CheckOptions(options, static_cast<int64_t>(prompts.prompts.size())));
+  ALIGN_RETURN_IF_ERROR(CheckPlan(
+      kWhere, PlanOf(options), static_cast<int64_t>(prompts.prompts.size())));
   return std::unique_ptr<PpoRollouts>(
       new PpoRollouts(std::move(prompts), std::move(parts), options, rng));
 }
@@ -220,39 +154,31 @@ PpoRollouts::PpoRollouts(PromptBatch prompts, PpoRolloutParts parts,
     : prompts_(std::move(prompts)),
       parts_(std::move(parts)),
       options_(options),
-      rng_(rng) {
-  state_.kl_coef = options.kl_coef;
-}
-
-void PpoRollouts::set_state(const PpoRolloutState& state) {
-  state_ = state;
-  rollout_ = PpoRollout();
-  pending_.clear();
-}
+      schedule_(PlanOf(options), static_cast<int64_t>(prompts_.prompts.size()),
+                rng) {}
 
 absl::StatusOr<std::optional<PpoBatch>> PpoRollouts::Next() {
-  if (pending_.empty()) {
-    if (options_.rollouts > 0 && state_.rollout >= options_.rollouts) {
-      return std::optional<PpoBatch>();
-    }
+  if (schedule_.between_rollouts()) {
+    if (schedule_.done()) return std::optional<PpoBatch>();
     ALIGN_RETURN_IF_ERROR(Sample());
-    CutMinibatches();
-    ++state_.rollout;
   }
-  PpoBatch batch = MakeBatch(rollout_, pending_.back());
-  pending_.pop_back();
-  state_.tokens_trained += batch.packed.rows();
+  PpoBatch batch = MakeBatch(rollout_, schedule_.NextBatch());
+  schedule_.CountTrained(batch.packed.rows());
   return std::optional<PpoBatch>(std::move(batch));
 }
 
 absl::Status PpoRollouts::Sample() {
   rollout_ = PpoRollout();
-  TakePrompts();
-  const auto number = static_cast<uint64_t>(state_.rollout);
+  for (int64_t prompt : schedule_.Prompts()) {
+    rollout_.prompts.push_back(prompts_.prompts[prompt]);
+    rollout_.ids.push_back(prompts_.ids.empty() ? std::to_string(prompt)
+                                                : prompts_.ids[prompt]);
+  }
   ALIGN_ASSIGN_OR_RETURN(
       std::vector<samplers::Completion> completions,
-      parts_.generate(rollout_.prompts, rng_.Fork("sample").Fork(number)));
-  ALIGN_RETURN_IF_ERROR(CheckCompletions(completions, rollout_.prompts.size()));
+      parts_.generate(rollout_.prompts, schedule_.SamplingStream()));
+  ALIGN_RETURN_IF_ERROR(
+      CheckReplies(kWhere, completions, rollout_.prompts.size()));
   std::vector<double> penalties;
   for (const samplers::Completion& completion : completions) {
     penalties.push_back(
@@ -267,46 +193,13 @@ absl::Status PpoRollouts::Sample() {
     scores.scores[i] -= penalties[i];
   }
   ALIGN_RETURN_IF_ERROR(ScoreTokens(parts_, options_.max_tokens, rollout_));
-  rollout_.targets = MakePpoTargets(scores, state_.kl_coef, options_.targets);
-  rollout_.metrics = Metrics(rollout_, state_, stopped);
-  state_.kl_coef = NextKlCoefficient(options_, state_.kl_coef, rollout_);
-  state_.tokens_sampled += scores.offsets.back();
+  rollout_.targets =
+      MakePpoTargets(scores, schedule_.state().kl_coef, options_.targets);
+  rollout_.metrics = Metrics(rollout_, schedule_.state(), stopped);
+  const auto n = static_cast<double>(rollout_.completions.size());
+  schedule_.UpdateKl(Sum(rollout_.targets.kl) / n, n);
+  schedule_.Begin(scores.offsets.back());
   return absl::OkStatus();
-}
-
-// The series of prompts is one permutation of all of them after another.
-void PpoRollouts::TakePrompts() {
-  const auto count = static_cast<int64_t>(prompts_.prompts.size());
-  int64_t pass = -1;
-  std::vector<int64_t> order;
-  for (int64_t k = 0; k < options_.prompts; ++k) {
-    const int64_t position = state_.rollout * options_.prompts + k;
-    if (position / count != pass) {
-      pass = position / count;
-      order = rng_.Fork("prompts")
-                  .Fork(static_cast<uint64_t>(pass))
-                  .Permutation(count);
-    }
-    const int64_t prompt = order[position % count];
-    rollout_.prompts.push_back(prompts_.prompts[prompt]);
-    rollout_.ids.push_back(prompts_.ids.empty() ? std::to_string(prompt)
-                                                : prompts_.ids[prompt]);
-  }
-}
-
-void PpoRollouts::CutMinibatches() {
-  const Rng rng =
-      rng_.Fork("minibatches").Fork(static_cast<uint64_t>(state_.rollout));
-  for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
-    const std::vector<int64_t> order =
-        rng.Fork(static_cast<uint64_t>(epoch)).Permutation(options_.prompts);
-    for (int64_t m = 0; m < options_.minibatches; ++m) {
-      pending_.emplace_back(
-          order.begin() + m * options_.prompts / options_.minibatches,
-          order.begin() + (m + 1) * options_.prompts / options_.minibatches);
-    }
-  }
-  std::reverse(pending_.begin(), pending_.end());
 }
 
 }  // namespace align::train

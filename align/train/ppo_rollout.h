@@ -1,10 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -17,24 +15,11 @@
 #include "align/train/ppo_targets.h"
 #include "align/train/reference.h"
 #include "align/train/reward_function.h"
+#include "align/train/rollout.h"
 #include "align/train/run_loop.h"
 #include "losses/kl.h"
-#include "samplers/generate.h"
 
 namespace align::train {
-
-// One completion of each prompt, of at least one token, drawn from `rng`; old
-// log-probs are the completions' own.
-using ReplyGenerator =
-    std::function<absl::StatusOr<std::vector<samplers::Completion>>(
-        std::span<const std::vector<int32_t>> prompts, const Rng& rng)>;
-
-// samplers::Generate from `policy` as it is at each call, under `options`,
-// whose temperature must be above 0: kInvalidArgument otherwise, and as
-// Generate, which polls `stop`. `policy` must outlive the function.
-ReplyGenerator SampleReplies(const Model& policy,
-                             const samplers::SamplingOptions& options,
-                             std::function<bool()> stop = nullptr);
 
 struct PpoRolloutOptions {
   int64_t prompts = 64;       // sampled in one rollout
@@ -50,7 +35,8 @@ struct PpoRolloutOptions {
   std::optional<double> missing_eos_penalty;
 };
 
-// What a rollout is made with. `reference` must score at the temperature that
+// What a rollout is made with: `generate` gives one completion of each prompt.
+// `reference` must score at the temperature that
 // `generate` samples and PpoObjective trains at. `critic`, best a clone of the
 // reward model, gives the values; with `value_head` it is the policy, whose
 // trunk that head reads. Both must outlive the rollouts.
@@ -70,14 +56,6 @@ struct PpoRollout {
   PpoScores scores;
   PpoTargets targets;
   MetricSums metrics;
-};
-
-// Where a run of rollouts stands, between two of them.
-struct PpoRolloutState {
-  int64_t rollout = 0;  // the next one's number
-  double kl_coef = 0;
-  int64_t tokens_sampled = 0;
-  int64_t tokens_trained = 0;
 };
 
 // A source of minibatches for PpoObjective that samples as it goes: every
@@ -105,30 +83,22 @@ class PpoRollouts {
   absl::StatusOr<std::optional<PpoBatch>> Next();
 
   // Whether the next call of Next samples: only then does `state` say all.
-  bool between_rollouts() const { return pending_.empty(); }
-  // The counters: tokens of completions that were sampled, and the rows of all
-  // batches given out: distinct tokens, prompts included, that one update puts
-  // through the model, as num_tokens counts for every method.
-  const PpoRolloutState& state() const { return state_; }
+  bool between_rollouts() const { return schedule_.between_rollouts(); }
+  const RolloutState& state() const { return schedule_.state(); }
   // Continues from `state`, dropping what is left of a rollout.
-  void set_state(const PpoRolloutState& state);
+  void set_state(const RolloutState& state) { schedule_.set_state(state); }
 
  private:
   PpoRollouts(PromptBatch prompts, PpoRolloutParts parts,
               const PpoRolloutOptions& options, const Rng& rng);
 
   absl::Status Sample();
-  void TakePrompts();
-  void CutMinibatches();
 
   PromptBatch prompts_;
   PpoRolloutParts parts_;
   PpoRolloutOptions options_;
-  Rng rng_;
-  PpoRolloutState state_;
+  RolloutSchedule schedule_;
   PpoRollout rollout_;
-  // Completions of each batch still to be given out, the next batch last.
-  std::vector<std::vector<int64_t>> pending_;
 };
 
 }  // namespace align::train

@@ -24,16 +24,19 @@ absl::Status AppendScores(const Model& model, const PackedBatch& packed,
 
 }  // namespace
 
-absl::Status CheckRewards(std::span<const double> scores, size_t count) {
+absl::Status CheckRewards(std::span<const double> scores, size_t count,
+                          Unscorable unscorable) {
   if (scores.size() != count) {
     return DataLoss("reward function: " + std::to_string(scores.size()) +
                     " scores; expected " + std::to_string(count));
   }
+  const bool nan_allowed = unscorable == Unscorable::kAllowed;
   for (size_t i = 0; i < count; ++i) {
-    if (!std::isfinite(scores[i])) {
-      return DataLoss("reward function: score " + std::to_string(i) + " is " +
-                      std::to_string(scores[i]) + "; expected finite numbers");
-    }
+    if (std::isfinite(scores[i])) continue;
+    if (nan_allowed && std::isnan(scores[i])) continue;
+    return DataLoss("reward function: score " + std::to_string(i) + " is " +
+                    std::to_string(scores[i]) + "; expected finite numbers" +
+                    (nan_allowed ? ", or NaN for no score" : ""));
   }
   return absl::OkStatus();
 }

@@ -10,8 +10,9 @@
 
 namespace align::train {
 
-// Scores of completions[i], a reply to prompts[i]; one finite number each, or
-// an error. Token ids without padding; a stop id, if any, is part of the
+// Scores of completions[i], a reply to prompts[i]; one finite number each, NaN
+// for a reply that cannot be scored (which some users refuse), or an error.
+// Token ids without padding; a stop id, if any, is part of the
 // completion.
 using RewardFunction = std::function<absl::StatusOr<std::vector<double>>(
     std::span<const std::vector<int32_t>> prompts,
@@ -35,7 +36,12 @@ struct RewardModelOptions {
 RewardFunction RewardModelFunction(const Model& model,
                                    const RewardModelOptions& options = {});
 
-// Whether `scores` are `count` finite numbers: kDataLoss says which is not.
-absl::Status CheckRewards(std::span<const double> scores, size_t count);
+// What a NaN among scores is: an error, or a reply that could not be scored.
+enum class Unscorable { kRefused, kAllowed };
+
+// Whether `scores` are `count` finite numbers, or NaN where that is allowed:
+// kDataLoss says which is not.
+absl::Status CheckRewards(std::span<const double> scores, size_t count,
+                          Unscorable unscorable = Unscorable::kRefused);
 
 }  // namespace align::train

@@ -5,6 +5,8 @@
 
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
+#include "losses/dft.h"
+#include "losses/token_nll.h"
 
 namespace align::train {
 namespace {
@@ -36,11 +38,21 @@ absl::StatusOr<MicroStep> Step(const Model& model, const SftOptions& options,
   const TokenScores scores = ScoreTokens(
       model.Hidden(packed.tokens, packed.segments), model.Head(), packed.scored,
       {.entropy = options.entropy, .statistics = true});
-  for (float log_prob : scores.log_probs()) step.loss_sum -= log_prob;
+  const Eigen::ArrayXd log_probs =
+      Eigen::Map<const Eigen::ArrayXf>(
+          scores.log_probs().data(),
+          static_cast<Eigen::Index>(packed.scored.size()))
+          .cast<double>();
+  const losses::TokenLossResult loss = options.loss == SftLoss::kDft
+                                           ? losses::TokenDft(log_probs)
+                                           : losses::TokenNll(log_probs);
+  step.loss_sum = loss.loss.sum();
   step.metrics = Metrics(scores, batch, options);
-  // d(-sum log p) / d log p; the entropies, if any, are not optimised.
+  // The entropies, if any, are not optimised.
   std::vector<float> seed(scores.values.size(), 0.0f);
-  for (size_t i = 0; i < packed.scored.size(); ++i) seed[i] = -1;
+  for (size_t i = 0; i < packed.scored.size(); ++i) {
+    seed[i] = static_cast<float>(loss.d_log_prob[static_cast<Eigen::Index>(i)]);
+  }
   Backward(scores.values, seed);
   return step;
 }

@@ -6,12 +6,18 @@
 
 namespace align::train {
 
+enum class SftLoss {
+  kNll,  // losses/token_nll.h
+  kDft,  // losses/dft.h, by its probability: unlikely tokens pull less
+};
+
 struct SftOptions {
+  SftLoss loss = SftLoss::kNll;
   bool entropy = false;  // also report the mean entropy, in nats
 };
 
-// Token negative log-likelihood, summed; the weight is the number of scored
-// tokens, so that under any accumulation a step is the mean over its tokens (as
+// The loss of each token, summed; the weight is the number of scored tokens, so
+// that under any accumulation a step is the mean over its tokens (as
 // transformers with num_items_in_batch). Metrics by TRL's names:
 // mean_token_accuracy, entropy if asked, num_tokens (distinct tokens that went
 // through the model). `model` must have gradients and outlive the objective.

@@ -43,6 +43,16 @@ void CheckPpoCore(const OracleFile& file, Reporter& reporter);
 void CheckPpoTrainer(const OracleFile& file, Reporter& reporter);
 void CheckPpoInline(const OracleFile& file, Reporter& reporter);
 void CheckKlController(const OracleFile& file, Reporter& reporter);
+// golden/grpo, golden/rloo.
+void CheckGrpoLoss(const OracleFile& file, Reporter& reporter);
+void CheckGrpoAdvantages(const OracleFile& file, Reporter& reporter);
+void CheckRloo(const OracleFile& file, Reporter& reporter);
+// golden/peers: policy losses and what they are made with.
+void CheckVerl(const OracleFile& file, Reporter& reporter);
+void CheckOpenRlhf(const OracleFile& file, Reporter& reporter);
+void CheckTorchtune(const OracleFile& file, Reporter& reporter);
+// golden/sft.
+void CheckSftLosses(const OracleFile& file, Reporter& reporter);
 // golden/optim.
 void CheckOptimizers(const OracleFile& file, Reporter& reporter);
 void CheckClipping(const OracleFile& file, Reporter& reporter);

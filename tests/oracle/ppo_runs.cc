@@ -10,6 +10,7 @@
 #include "align/train/ppo_objective.h"
 #include "align/train/ppo_targets.h"
 #include "align/train/reference.h"
+#include "align/train/rollout.h"
 #include "tests/oracle/classic_ppo.h"
 #include "tests/oracle/run_trainer.h"
 
@@ -225,7 +226,7 @@ absl::Status RunPpo(const OracleFile& file, Case& result) {
       return Unimplemented("PPO batches over ratio_threshold are not dropped");
     }
   }
-  ALIGN_RETURN_IF_ERROR(train::CheckInitialPpoStep(trainer.reports.at(0)));
+  ALIGN_RETURN_IF_ERROR(train::CheckInitialRatios(trainer.reports.at(0)));
   CheckEpochs(golden, value_weight, trainer, result);
   CheckFinalParameters(golden, trainer, result);
   return absl::OkStatus();

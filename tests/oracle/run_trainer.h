@@ -56,5 +56,7 @@ void CheckFinalParameters(Json golden, const Trainer& trainer, Case& result);
 
 // Runs of kind "PPO (TRL v0.7.11 classic ...)", against the f32 block.
 absl::Status RunPpo(const OracleFile& file, Case& result);
+// Runs of kind "GRPO", against the f32 block.
+absl::Status RunGrpo(const OracleFile& file, Case& result);
 
 }  // namespace align::oracle

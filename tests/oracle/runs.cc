@@ -156,6 +156,8 @@ void CheckRun(const OracleFile& file, Reporter& reporter) {
     run(RunReward);
   } else if (kind.starts_with("PPO")) {
     run(RunPpo);
+  } else if (kind.starts_with("GRPO")) {
+    run(RunGrpo);
   } else {
     reporter.Skip("runs of kind " + kind);
   }

@@ -64,7 +64,7 @@ struct Trainer {
   explicit Trainer(const Terms& terms) {
     model->params().EnableGradients();
     optimizer = std::make_unique<Optimizer>(
-        AdamWOptions{.learning_rate = 1e-3}, nullptr,
+        OptimizerOptions{.learning_rate = 1e-3}, nullptr,
         std::vector<ParamStore*>{&model->params()});
     objective = PreferenceObjective(
         *model, CachedReference(FrozenReference(*reference)),

@@ -100,21 +100,6 @@ TEST(PpoObjective, ASharedHeadLearnsAndLeavesTheFirstRatioAtOne) {
   EXPECT_EQ(step->metrics.at("loss/value_avg").sum, 0.5 * step->weight);
 }
 
-TEST(PpoObjective, TheSelfCheckWantsRatiosOfOne) {
-  StepReport report;
-  report.metrics = {{"val/ratio", 1.0}, {"policy/approxkl_avg", 0.0}};
-  EXPECT_TRUE(CheckInitialPpoStep(report).ok());
-  report.metrics["val/ratio"] = 1.001;
-  EXPECT_EQ(CheckInitialPpoStep(report).code(),
-            absl::StatusCode::kFailedPrecondition);
-  report.metrics["val/ratio"] = std::nan("");
-  EXPECT_FALSE(CheckInitialPpoStep(report).ok());
-  report.metrics = {{"val/ratio", 1.0}, {"policy/approxkl_avg", 1e-3}};
-  EXPECT_FALSE(CheckInitialPpoStep(report).ok());
-  report.metrics.clear();
-  EXPECT_FALSE(CheckInitialPpoStep(report).ok());
-}
-
 TEST(PpoObjective, RefusesSpansThatDoNotFit) {
   const auto policy = TinyModel(1), critic = TinyModel(2, false, true);
   PpoBatch batch = Batch(*policy, 1);

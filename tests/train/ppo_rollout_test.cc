@@ -7,36 +7,12 @@
 #include "align/dnnl/matmul.h"
 #include "align/train/optimizer.h"
 #include "gtest/gtest.h"
-#include "tests/support/tiny_model.h"
+#include "tests/train/liked_tokens.h"
 
 namespace align::train {
 namespace {
 
 constexpr int32_t kStop = 7;
-constexpr int32_t kLikedBelow = 20;  // a third of the ids: a dense reward
-
-PromptBatch Prompts(int64_t count) {
-  PromptBatch batch;
-  for (int64_t i = 0; i < count; ++i) {
-    const Rng rng = Rng(23).Fork(static_cast<uint64_t>(i));
-    batch.prompts.push_back(RandomTokens(2 + i % 4, rng));
-    batch.ids.push_back("prompt" + std::to_string(i));
-  }
-  return batch;
-}
-
-// The share of ids below kLikedBelow in a completion.
-absl::StatusOr<std::vector<double>> Liked(
-    std::span<const std::vector<int32_t>>,
-    std::span<const std::vector<int32_t>> completions) {
-  std::vector<double> scores;
-  for (const std::vector<int32_t>& c : completions) {
-    scores.push_back(static_cast<double>(std::ranges::count_if(
-                         c, [](int32_t id) { return id < kLikedBelow; })) /
-                     static_cast<double>(c.size()));
-  }
-  return scores;
-}
 
 // A policy, its reference, a critic, and rollouts of the three.
 struct Setting {
@@ -48,7 +24,7 @@ struct Setting {
     policy->params().EnableGradients();
     critic->params().EnableGradients();
     auto made = PpoRollouts::Create(
-        Prompts(10),
+        TinyPrompts(10),
         {.generate = SampleReplies(*policy, {.max_new_tokens = 8,
                                              .temperature = temperature,
                                              .stop_ids = {kStop}}),
@@ -148,7 +124,7 @@ TEST(PpoRollouts, EveryPromptComesOnceBeforeAnyComesAgain) {
 TEST(PpoRollouts, PromptsAreNeverTrained) {
   Setting setting({.prompts = 10});
   const PpoBatch batch = setting.Next();
-  const PromptBatch prompts = Prompts(10);
+  const PromptBatch prompts = TinyPrompts(10);
   size_t completion_tokens = batch.packed.tokens.size();
   for (const auto& prompt : prompts.prompts) completion_tokens -= prompt.size();
   EXPECT_EQ(batch.packed.scored.size(), completion_tokens);
@@ -217,7 +193,7 @@ TEST(PpoRollouts, ValuesComeFromAHeadOnThePolicyWhenThereIsOne) {
   ValueHead head(policy->config().hidden_size);
   head.params().values(1)[0] = 0.75f;  // every state's value
   auto rollouts = PpoRollouts::Create(
-      Prompts(4),
+      TinyPrompts(4),
       {.generate = SampleReplies(*policy, {.max_new_tokens = 8}),
        .reward = Liked,
        .reference = FrozenReference(*policy),
@@ -271,11 +247,11 @@ TEST(PpoRollouts, RefusesOptionsAndCompletionsThatDoNotFit) {
         .code();
   };
   EXPECT_EQ(code({}, {}), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code(Prompts(3), {.prompts = 2, .minibatches = 3}),
+  EXPECT_EQ(code(TinyPrompts(3), {.prompts = 2, .minibatches = 3}),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code(Prompts(3), {.kl_coef = -1}),
+  EXPECT_EQ(code(TinyPrompts(3), {.kl_coef = -1}),
             absl::StatusCode::kInvalidArgument);
-  auto made = PpoRollouts::Create(Prompts(3), parts, {}, Rng(1));
+  auto made = PpoRollouts::Create(TinyPrompts(3), parts, {}, Rng(1));
   ASSERT_TRUE(made.ok());
   EXPECT_EQ((*made)->Next().status().code(),
             absl::StatusCode::kInvalidArgument);  // empty completions

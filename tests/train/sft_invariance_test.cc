@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "align/data/loader.h"
+#include "align/train/reference.h"
 #include "align/train/sft_objective.h"
 #include "tests/support/tiny_model.h"
 
@@ -85,6 +86,38 @@ TEST(SftInvariance, PackingChangesNothing) {
   const Sums together = Train({{0, 1, 2, 3, 4, 5}});
   ExpectSame(together, Train({{0}, {1}, {2}, {3}, {4}, {5}}));
   ExpectSame(together, Train({{0, 4}, {1, 2, 3}, {5}}));
+}
+
+// The loss of one batch of all examples, and the gradients.
+Sums TrainWith(SftLoss loss) {
+  const std::unique_ptr<Model> model = TinyModel();
+  model->params().EnableGradients();
+  const auto step = SftObjective(*model, {.loss = loss})(
+      Pack(Examples(), std::vector<int64_t>{0, 1, 2, 3, 4, 5}, {}));
+  EXPECT_TRUE(step.ok()) << Message(step.status());
+  const std::span<float> all = model->params().grads();
+  return {step->loss_sum, step->weight, {all.begin(), all.end()}};
+}
+
+// -p log p of every token, from the log-probs of a model in evaluation.
+TEST(SftObjective, DftWeighsEveryTokenByItsProbability) {
+  const std::unique_ptr<Model> model = TinyModel();
+  const SftBatch batch =
+      Pack(Examples(), std::vector<int64_t>{0, 1, 2, 3, 4, 5}, {});
+  const auto log_probs = FrozenReference(*model)(batch.packed);
+  ASSERT_TRUE(log_probs.ok());
+  double nll = 0, dft = 0;
+  for (double log_prob : *log_probs) {
+    nll -= log_prob;
+    dft -= std::exp(log_prob) * log_prob;
+  }
+  const Sums of_nll = TrainWith(SftLoss::kNll),
+             of_dft = TrainWith(SftLoss::kDft);
+  EXPECT_NEAR(of_nll.loss, nll, 1e-9 * nll);
+  EXPECT_NEAR(of_dft.loss, dft, 1e-9 * dft);
+  // Unlikely tokens, of which a new model has most, pull less.
+  EXPECT_GT(Norm(of_dft.gradients), 0);
+  EXPECT_LT(Norm(of_dft.gradients), 0.5 * Norm(of_nll.gradients));
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ struct Trainer {
   explicit Trainer(const Setting& setting) {
     model->params().EnableGradients();
     optimizer = std::make_unique<Optimizer>(
-        AdamWOptions{.learning_rate = 1e-3}, nullptr,
+        OptimizerOptions{.learning_rate = 1e-3}, nullptr,
         std::vector<ParamStore*>{&model->params()});
     const auto loss = MakeUnpairedLoss(setting.name, setting.values);
     EXPECT_TRUE(loss.ok()) << Message(loss.status());

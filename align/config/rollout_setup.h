@@ -1,0 +1,78 @@
+#pragma once
+
+// What the methods that learn from their own samples share: ppo and grpo.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "align/base/status.h"
+#include "align/config/train_run.h"
+#include "align/data/batches.h"
+#include "align/models/model.h"
+#include "align/train/checkpoint.h"
+#include "align/train/reward_function.h"
+#include "align/train/rollout.h"
+
+namespace align::pb {
+class RewardConfig;
+class TrainConfig;
+}  // namespace align::pb
+
+namespace align {
+
+// Whether the config's method samples what it learns from.
+bool SamplesReplies(const pb::TrainConfig& config);
+
+// kInvalidArgument for keys of data that these methods do not read.
+absl::Status RefuseBatchKeys(const pb::TrainConfig& config);
+
+// Rollouts are cut into steps without a rest, so that every rollout ends with a
+// step: only there can a run be continued. kInvalidArgument unless the
+// `batches` of one, epochs * minibatches of `section`, are a multiple of
+// loop.accumulation and loop.steps one of its steps.
+absl::Status CheckRolloutSteps(const pb::TrainConfig& config,
+                               const std::string& section, int64_t batches);
+
+// A reward and the model that it may read.
+struct LoadedReward {
+  std::unique_ptr<Model> model;  // null when the reward is a rule
+  train::RewardFunction score;
+};
+
+// kInvalidArgument unless `key`, a reward, names exactly one source.
+absl::Status CheckReward(const std::string& key,
+                         const pb::RewardConfig& config);
+// What it names, for replies of `policy`; `tokenizer` must outlive it.
+absl::StatusOr<LoadedReward> LoadReward(const std::string& key,
+                                        const pb::RewardConfig& config,
+                                        const Model& policy,
+                                        const Tokenizer& tokenizer);
+
+// The model of reference.path, or a copy of the policy.
+absl::StatusOr<std::unique_ptr<Model>> LoadReference(
+    const pb::TrainConfig& config, const Model& policy);
+
+// The prompts of data.train. kInvalidArgument when the longest leaves no room
+// for sampling.max_new_tokens.
+absl::StatusOr<PromptBatch> ReadPrompts(const pb::TrainConfig& config,
+                                        const TrainRun& run);
+
+// A rollout's state in a checkpoint.
+void SaveRolloutState(const train::RolloutState& state,
+                      train::CheckpointState& checkpoint);
+train::RolloutState RolloutStateOf(const train::CheckpointState& checkpoint);
+
+// train::CheckInitialRatios, and a line in the log when they are 1.
+absl::Status CheckAndLogInitialRatios(const std::string& method,
+                                      const train::StepReport& report);
+
+// A model of a run, from its config.json.
+absl::StatusOr<HeldModel> HeldFromDirectory(const std::string& role,
+                                            const std::string& directory,
+                                            int64_t copies);
+// The reference of a run: a copy of the policy or that of reference.path.
+absl::StatusOr<HeldModel> HeldReference(const pb::TrainConfig& config,
+                                        const Model& policy);
+
+}  // namespace align

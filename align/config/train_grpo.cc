@@ -1,0 +1,194 @@
+#include "align/config/train_grpo.h"
+
+#include <cmath>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "align/config/rollout_setup.h"
+#include "align/config/settings.h"
+#include "align/train/group_rollout.h"
+#include "align/train/policy_objective.h"
+#include "align/train/reference.h"
+#include "proto/config.pb.h"
+
+namespace align {
+namespace {
+
+// One of reward and rewards, by the key that names it.
+struct NamedReward {
+  std::string key;
+  const pb::RewardConfig* config;
+  std::string name;  // in metrics
+};
+
+std::vector<NamedReward> RewardsOf(const pb::TrainConfig& config) {
+  std::vector<NamedReward> rewards;
+  if (config.has_reward()) rewards.push_back({"reward", &config.reward(), ""});
+  for (int i = 0; i < config.rewards_size(); ++i) {
+    rewards.push_back(
+        {"rewards[" + std::to_string(i) + "]", &config.rewards(i), ""});
+  }
+  for (NamedReward& reward : rewards) {
+    reward.name = reward.config->has_model() ? "model" : "lexicon";
+    if (reward.config->has_name()) reward.name = reward.config->name();
+  }
+  return rewards;
+}
+
+absl::Status CheckRewards(const pb::TrainConfig& config) {
+  const std::vector<NamedReward> rewards = RewardsOf(config);
+  if (rewards.empty()) {
+    return InvalidArgument("reward: expected at least one");
+  }
+  std::set<std::string> names;
+  for (const NamedReward& reward : rewards) {
+    ALIGN_RETURN_IF_ERROR(CheckReward(reward.key, *reward.config));
+    if (!std::isfinite(reward.config->weight())) {
+      return InvalidArgument(reward.key + ".weight: expected a finite number");
+    }
+    if (!names.insert(reward.name).second) {
+      return InvalidArgument(reward.key + ".name: '" + reward.name +
+                             "' is that of another reward; expected names that "
+                             "tell them apart in metrics");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GrpoSettings> Settings(const pb::TrainConfig& config) {
+  ALIGN_ASSIGN_OR_RETURN(const samplers::SamplingOptions sampling,
+                         ReadSampling(config.sampling()));
+  return ReadGrpo(config.grpo(), config.loss(0), sampling);
+}
+
+// What a run holds besides the policy.
+struct GrpoRun {
+  std::unique_ptr<Model> reference;  // null where nothing needs it
+  std::vector<LoadedReward> rewards;
+  std::unique_ptr<train::GroupRollouts> rollouts;
+};
+
+absl::StatusOr<train::GroupRolloutParts> LoadParts(
+    const pb::TrainConfig& config, const GrpoSettings& settings,
+    std::function<bool()> stop, const TrainRun& run, GrpoRun& held) {
+  ALIGN_ASSIGN_OR_RETURN(samplers::SamplingOptions sampling,
+                         ReadSampling(config.sampling()));
+  sampling.stop_ids = StopIds(*run.tokenizer);
+  train::GroupRolloutParts parts = {
+      .generate = train::SampleReplies(*run.model, sampling, stop,
+                                       settings.rollout.group_size),
+      .greedy = train::GreedyReplies(*run.model, sampling, stop),
+      .advantage = settings.advantage};
+  for (const NamedReward& reward : RewardsOf(config)) {
+    ALIGN_ASSIGN_OR_RETURN(
+        LoadedReward loaded,
+        LoadReward(reward.key, *reward.config, *run.model, *run.tokenizer));
+    parts.rewards.push_back(
+        {reward.name, loaded.score,
+         reward.config->has_weight() ? reward.config->weight() : 1});
+    held.rewards.push_back(std::move(loaded));
+  }
+  if (settings.needs_reference()) {
+    ALIGN_ASSIGN_OR_RETURN(held.reference, LoadReference(config, *run.model));
+    parts.reference =
+        train::FrozenReference(*held.reference, sampling.temperature);
+  }
+  return parts;
+}
+
+}  // namespace
+
+absl::Status ResolveGrpoConfig(pb::TrainConfig& config) {
+  if (config.method() != "grpo") {
+    const char* key = nullptr;
+    if (config.has_grpo()) key = "grpo";
+    if (config.rewards_size() > 0) key = "rewards";
+    if (key == nullptr) return absl::OkStatus();
+    return InvalidArgument(std::string(key) + ": not a key of method '" +
+                           config.method() + "', only of 'grpo'");
+  }
+  ALIGN_RETURN_IF_ERROR(RefuseBatchKeys(config));
+  ALIGN_RETURN_IF_ERROR(CheckRewards(config));
+  pb::LossConfig* loss =
+      config.loss_size() > 0 ? config.mutable_loss(0) : config.add_loss();
+  if (!loss->has_name()) loss->set_name("grpo");
+  pb::AdvantageConfig* advantage = config.mutable_grpo()->mutable_advantage();
+  if (!advantage->has_name()) {
+    advantage->set_name(loss->name() == "rloo" ? "rloo" : "group");
+  }
+  ALIGN_ASSIGN_OR_RETURN(const GrpoSettings settings, Settings(config));
+  if (settings.advantage.needs.values) {
+    return InvalidArgument("grpo.advantage: '" + advantage->name() +
+                           "' needs a critic; expected another, or method "
+                           "'ppo'");
+  }
+  if (config.has_reference() && !settings.needs_reference()) {
+    return InvalidArgument(
+        "reference: nothing compares with it; expected grpo.kl_coef or the "
+        "loss's option beta above 0");
+  }
+  FillDefaults(*config.mutable_sampling());
+  FillDefaults(*config.mutable_grpo());
+  return CheckRolloutSteps(
+      config, "grpo", config.grpo().epochs() * config.grpo().minibatches());
+}
+
+absl::Status PrepareGrpo(const pb::TrainConfig& config,
+                         std::function<bool()> stop, TrainRun& run) {
+  ALIGN_ASSIGN_OR_RETURN(const GrpoSettings settings, Settings(config));
+  ALIGN_ASSIGN_OR_RETURN(PromptBatch prompts, ReadPrompts(config, run));
+  const auto count = static_cast<double>(prompts.prompts.size());
+  const auto held = std::make_shared<GrpoRun>();
+  ALIGN_ASSIGN_OR_RETURN(
+      train::GroupRolloutParts parts,
+      LoadParts(config, settings, std::move(stop), run, *held));
+  ALIGN_ASSIGN_OR_RETURN(
+      held->rollouts,
+      train::GroupRollouts::Create(std::move(prompts), std::move(parts),
+                                   settings.rollout,
+                                   Rng(config.loop().seed()).Fork("grpo")));
+  run.model->params().EnableGradients();
+  run.stores = {{.name = "policy", .store = &run.model->params()}};
+  run.micro_steps = train::BindPolicy(
+      [held] { return held->rollouts->Next(); }, *run.model, settings.loss,
+      settings.objective, config.loop().accumulation(), settings.coupling);
+  run.epoch = [held, count, per_rollout = settings.rollout.prompts] {
+    return static_cast<double>(held->rollouts->state().rollout * per_rollout) /
+           count;
+  };
+  run.resumable = [held] { return held->rollouts->between_rollouts(); };
+  run.save = [held](train::CheckpointState& state) {
+    SaveRolloutState(held->rollouts->state(), state);
+  };
+  run.restore = [held](const train::CheckpointState& state) {
+    held->rollouts->set_state(RolloutStateOf(state));
+    return absl::OkStatus();
+  };
+  run.check_first_step = [](const train::StepReport& report) {
+    return CheckAndLogInitialRatios("grpo", report);
+  };
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<HeldModel>> GrpoModelsBeside(
+    const pb::TrainConfig& config, const Model& policy) {
+  std::vector<HeldModel> held;
+  for (const NamedReward& reward : RewardsOf(config)) {
+    if (!reward.config->has_model()) continue;
+    ALIGN_ASSIGN_OR_RETURN(
+        held.emplace_back(),
+        HeldFromDirectory(reward.name == "model"
+                              ? "reward model"
+                              : "reward model '" + reward.name + "'",
+                          reward.config->model(), 1));
+  }
+  ALIGN_ASSIGN_OR_RETURN(const GrpoSettings settings, Settings(config));
+  if (settings.needs_reference()) {
+    ALIGN_ASSIGN_OR_RETURN(held.emplace_back(), HeldReference(config, policy));
+  }
+  return held;
+}
+
+}  // namespace align
