@@ -11,6 +11,9 @@
 namespace align::oracle {
 namespace {
 
+// TRL 1.x takes Bessel's n / (n - 1) in float32.
+constexpr Tolerance kFloatBessel = {.absolute = 1e-7, .relative = 1e-7};
+
 Eigen::ArrayXd SumsOfRows(const std::vector<Eigen::Index>& offsets,
                           const Eigen::ArrayXd& values) {
   const auto rows = static_cast<Eigen::Index>(offsets.size()) - 1;
@@ -60,19 +63,19 @@ absl::Status CheckTrainer(Json one, Case& result) {
   }
   result.Near("rewards", losses::SequenceRewards(rewards),
               Numbers(outputs["rewards_after_kl_and_clip"]), kDouble);
-  ALIGN_ASSIGN_OR_RETURN(
-      in.advantages,
-      Advantages(rewards, FlagOr(params, "normalize_advantages", false)));
+  const bool normalize = FlagOr(params, "normalize_advantages", false);
+  const Tolerance tolerance = normalize ? kFloatBessel : kDouble;
+  ALIGN_ASSIGN_OR_RETURN(in.advantages, Advantages(rewards, normalize));
   result.Near("advantages", in.advantages, Numbers(outputs["advantages"]),
-              kDouble);
+              tolerance);
   ALIGN_ASSIGN_OR_RETURN(
       const losses::PolicyResult got,
       Loss(in, Number(params["epsilon_low"]), Number(params["epsilon_high"])));
   CheckLossAndGradient(got, got.weight, outputs["loss"],
-                       outputs["grad_per_token_logps"], kDouble, result);
+                       outputs["grad_per_token_logps"], tolerance, result);
   // Of a reply, spread over its tokens here.
   result.Near("loss of replies", SumsOfRows(in.offsets, got.loss),
-              Numbers(outputs["per_sequence_loss"]), kDouble);
+              Numbers(outputs["per_sequence_loss"]), tolerance);
   return absl::OkStatus();
 }
 
