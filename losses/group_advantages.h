@@ -101,10 +101,14 @@ inline AdvantageResult GroupAdvantages(const AdvantageInputs& in,
         in.reward_weights.empty() ? 1.0 : in.reward_weights[k];
     mixed += weight * NormalizeWithinGroups(each.col(k), in.groups, options);
   }
+  // A sample that nothing could score takes no part in the batch.
+  mixed = sums.isNaN().select(sums, mixed);
   const SampleStatistics all = StatisticsOfAll(mixed);
   const double scale = all.StandardDeviation() + options.epsilon;
-  out.advantages = scale == 0 ? Eigen::ArrayXd::Zero(mixed.size()).eval()
-                              : ((mixed - all.Mean()) / scale).eval();
+  out.advantages = Eigen::ArrayXd::Zero(mixed.size());
+  if (scale == 0) return out;
+  out.advantages =
+      mixed.isNaN().select(out.advantages, (mixed - all.Mean()) / scale);
   return out;
 }
 
