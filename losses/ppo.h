@@ -49,6 +49,14 @@ inline PpoPolicyResult PpoPolicyLoss(const Eigen::ArrayXd& log_prob,
   return out;
 }
 
+// Whether a batch whose ratios ran away should be dropped, policy and value
+// loss alike: their mean over what `mask` keeps is above `threshold`. 0: never.
+// Source: TRL's ratio_threshold (there 10) until v0.11.
+inline bool RatiosRanAway(const Eigen::ArrayXd& ratio,
+                          const Eigen::ArrayXd& mask, double threshold) {
+  return threshold > 0 && MaskedMean(ratio, mask) > threshold;
+}
+
 struct PpoValueOptions {
   double clip = 0.2;  // new values stay within old_value +- clip; 0: free
 };

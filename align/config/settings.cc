@@ -71,6 +71,7 @@ PpoSettings Ppo(Config& config) {
   ALIGN_READ(config, missing_eos_penalty, rollout.missing_eos_penalty);
   train::PpoObjectiveOptions& objective = settings.objective;
   ALIGN_READ_OR_FILL(config, value_weight, objective.value_weight);
+  ALIGN_READ_OR_FILL(config, ratio_threshold, objective.ratio_threshold);
   ALIGN_READ_OR_FILL(config, value_clip, objective.value.clip);
   ALIGN_READ_OR_FILL(config, clip, objective.policy.clip_low);
   objective.policy.clip_high = objective.policy.clip_low;
@@ -106,6 +107,7 @@ absl::Status CheckPpo(const PpoSettings& settings) {
        {std::pair("ppo.kl_coef", rollout.kl_coef),
         std::pair("ppo.target_kl", rollout.kl_target),
         std::pair("ppo.value_weight", objective.value_weight),
+        std::pair("ppo.ratio_threshold", objective.ratio_threshold),
         std::pair("ppo.missing_eos_penalty",
                   rollout.missing_eos_penalty.value_or(0))}) {
     ALIGN_RETURN_IF_ERROR(at_least(key, value, 0, "0 or more"));

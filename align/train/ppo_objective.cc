@@ -92,8 +92,13 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Critic& critic,
   MicroStep step;
   step.record_ids = batch.ids;
   step.weight = static_cast<double>(count);
+  const bool dropped = losses::RatiosRanAway(
+      of_policy.ratio, Eigen::ArrayXd::Ones(of_policy.ratio.size()),
+      options.ratio_threshold);
+  const double policy_weight = dropped ? 0 : 1;
+  const double value_weight = dropped ? 0 : options.value_weight;
   step.loss_sum =
-      of_policy.loss.sum() + options.value_weight * of_value.loss.sum();
+      policy_weight * of_policy.loss.sum() + value_weight * of_value.loss.sum();
   step.metrics = Metrics(log_probs - View(batch.old_log_probs),
                          scores.entropies(), of_policy, of_value);
   step.metrics["num_tokens"] = Total(static_cast<double>(packed.rows()));
@@ -102,9 +107,9 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Critic& critic,
   std::vector<float> policy_seed(scores.values.size(), 0.0f);
   std::vector<float> value_seed(count);
   for (size_t i = 0; i < count; ++i) {
-    policy_seed[i] = static_cast<float>(of_policy.d_log_prob[i]);
-    value_seed[i] =
-        static_cast<float>(options.value_weight * of_value.d_value[i]);
+    policy_seed[i] =
+        static_cast<float>(policy_weight * of_policy.d_log_prob[i]);
+    value_seed[i] = static_cast<float>(value_weight * of_value.d_value[i]);
   }
   const Root roots[] = {{.output = scores.values, .seed = policy_seed},
                         {.output = values, .seed = value_seed}};

@@ -26,6 +26,9 @@ struct PpoBatch {
 struct PpoObjectiveOptions {
   double temperature = 1;     // divides the logits, as in sampling
   double value_weight = 0.1;  // vf_coef
+  // A micro-batch with a larger mean ratio teaches nothing
+  // (losses::RatiosRanAway); 0: none is dropped.
+  double ratio_threshold = 0;
   losses::PpoPolicyOptions policy;
   losses::PpoValueOptions value;
 };

@@ -116,14 +116,14 @@ absl::Status CheckLoss(Json one, Case& result) {
   const Eigen::ArrayXd log_probs = Array(inputs["logprobs"]);
   const Eigen::ArrayXd old_log_probs = Array(inputs["old_logprobs"]);
   const double clip = Number(params["cliprange"]);
-  const double weight = Number(params["vf_coef"]);
   const losses::PpoPolicyResult policy = losses::PpoPolicyLoss(
       log_probs, old_log_probs, Array(inputs["advantages"]),
       {.clip_low = clip, .clip_high = clip});
-  if (losses::MaskedMean(policy.ratio, mask) >
-      Number(params["ratio_threshold"])) {
-    return Unimplemented("PPO batches over ratio_threshold are not dropped");
-  }
+  const double kept = losses::RatiosRanAway(policy.ratio, mask,
+                                            Number(params["ratio_threshold"]))
+                          ? 0
+                          : 1;
+  const double weight = kept * Number(params["vf_coef"]);
   const losses::PpoValueResult value = losses::PpoValueLoss(
       Array(inputs["vpreds"]), Array(inputs["values"]),
       Array(inputs["returns"]), {.clip = Number(params["cliprange_value"])});
@@ -132,7 +132,7 @@ absl::Status CheckLoss(Json one, Case& result) {
     result.Near(name, scale * losses::MaskedMean(values, mask), wanted,
                 tolerance);
   };
-  mean("policy loss", policy.loss, 1, Number(outputs["pg_loss"]), kDouble);
+  mean("policy loss", policy.loss, kept, Number(outputs["pg_loss"]), kDouble);
   mean("value loss", value.loss, weight,
        Number(outputs["vf_coef_times_vf_loss"]), kDouble);
   mean("policy/clipfrac", policy.clipped, 1, Number(stats["policy/clipfrac"]),
@@ -143,7 +143,7 @@ absl::Status CheckLoss(Json one, Case& result) {
        Number(stats["policy/approxkl"]), kDouble);
   const Eigen::ArrayXd share = mask / mask.sum();
   const Json gradients = outputs["grad_total"];
-  result.Near("gradient by log-probs", policy.d_log_prob * share,
+  result.Near("gradient by log-probs", kept * policy.d_log_prob * share,
               Numbers(gradients["logprobs"]), kDouble);
   result.Near("gradient by values", weight * value.d_value * share,
               Numbers(gradients["vpreds"]), kDouble);

@@ -51,6 +51,24 @@ TEST(PpoObjective, TrainsPolicyAndCriticFromOneBackward) {
   EXPECT_GT(GradientNorm({&critic->params()}), 0);
 }
 
+TEST(PpoObjective, DropsABatchWhoseRatiosRanAway) {
+  const auto policy = TinyModel(1), critic = TinyModel(2, false, true);
+  policy->params().EnableGradients();
+  critic->params().EnableGradients();
+  PpoBatch batch = Batch(*policy, 1);
+  for (double& log_prob : batch.old_log_probs) log_prob -= std::log(3.0);
+  for (const auto& [threshold, dropped] :
+       {std::pair(2.9, true), std::pair(3.1, false), std::pair(0.0, false)}) {
+    const auto step =
+        PpoObjective(*policy, *critic, {.ratio_threshold = threshold})(batch);
+    ASSERT_TRUE(step.ok()) << Message(step.status());
+    EXPECT_EQ(step->loss_sum == 0, dropped) << threshold;
+    EXPECT_EQ(GradientNorm({&policy->params(), &critic->params()}) == 0,
+              dropped)
+        << threshold;
+  }
+}
+
 // Gradients of the policy's parameters after one batch with a head on its
 // trunk.
 std::vector<float> SharedGradients(double advantage, double value_weight) {
