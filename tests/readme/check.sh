@@ -3,7 +3,9 @@
 #
 # Runs every fenced block of README that follows the line <!-- test -->, with
 # build/release standing for BUILD_DIR, in WORK_DIR, where examples/ is linked;
-# and compares every block that follows <!-- file: PATH --> with that file.
+# compares every block that follows <!-- file: PATH --> with that file, and what
+# stands between <!-- output: COMMAND --> and <!-- end of output --> with what
+# COMMAND prints.
 set -euo pipefail
 readme=$1 build_dir=$2 source_dir=$3 work_dir=$4
 
@@ -25,7 +27,27 @@ awk -v out="$work_dir" '
   }
   NF { marker = "" }' "$readme"
 
+# output.N holds the lines of output N, command.N what prints them.
+awk -v out="$work_dir" '
+  /^<!-- end of output -->$/ { inside = 0; next }
+  inside { print > file; next }
+  /^<!-- output: .* -->$/ {
+    inside = 1
+    file = out "/output." ++count
+    command = $0
+    sub(/^<!-- output: /, "", command)
+    sub(/ -->$/, "", command)
+    print command > (out "/command." count)
+    printf "" > file
+  }' "$readme"
+
 ran=0 compared=0
+for command in "$work_dir"/command.*; do
+  echo "==> README shows what $(<"$command") prints"
+  sed "s|build/release|$build_dir|g" "$command" | bash -eu |
+    diff -u - "$work_dir/output.${command##*.}"
+  compared=$((compared + 1))
+done
 for kind in "$work_dir"/kind.*; do
   block=$work_dir/block.${kind##*.}
   marker=$(<"$kind")
@@ -43,5 +65,5 @@ for kind in "$work_dir"/kind.*; do
     compared=$((compared + 1))
   fi
 done
-echo "$ran blocks ran, $compared quote their file."
+echo "$ran blocks ran, $compared quote a file or the program."
 ((ran > 0 && compared > 0))
