@@ -101,14 +101,15 @@ inline AdvantageResult GroupAdvantages(const AdvantageInputs& in,
         in.reward_weights.empty() ? 1.0 : in.reward_weights[k];
     mixed += weight * NormalizeWithinGroups(each.col(k), in.groups, options);
   }
-  // A sample that nothing could score takes no part in the batch.
+  // What no function scored is no part of the batch either.
   mixed = sums.isNaN().select(sums, mixed);
   const SampleStatistics all = StatisticsOfAll(mixed);
   const double scale = all.StandardDeviation() + options.epsilon;
   out.advantages = Eigen::ArrayXd::Zero(mixed.size());
-  if (scale == 0) return out;
-  out.advantages =
-      mixed.isNaN().select(out.advantages, (mixed - all.Mean()) / scale);
+  if (scale > 0) {
+    out.advantages =
+        mixed.isNaN().select(out.advantages, (mixed - all.Mean()) / scale);
+  }
   return out;
 }
 

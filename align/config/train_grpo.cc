@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "align/base/log.h"
 #include "align/config/rollout_setup.h"
 #include "align/config/settings.h"
 #include "align/train/group_rollout.h"
@@ -166,7 +167,14 @@ absl::Status PrepareGrpo(const pb::TrainConfig& config,
     held->rollouts->set_state(RolloutStateOf(state));
     return absl::OkStatus();
   };
-  run.check_first_step = [](const train::StepReport& report) {
+  run.check_first_step = [masks = settings.rollout.mask_truncated_completions](
+                             const train::StepReport& report) {
+    if (masks && !report.metrics.contains("val/ratio")) {
+      LogWarning("grpo: at step " + std::to_string(report.step) +
+                 " every completion ran into its limit and was masked: "
+                 "no ratio to check");
+      return absl::OkStatus();
+    }
     return CheckAndLogInitialRatios("grpo", report);
   };
   return absl::OkStatus();

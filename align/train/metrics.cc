@@ -64,7 +64,7 @@ std::string ProgressLine(const ProgressOptions& options,
   // The figures that tell whether a method works, of those that it reports.
   for (const char* name :
        {"rewards/accuracies", "rewards/margins", "accuracy", "margin",
-        "mean_token_accuracy", "objective/scores", "objective/kl"}) {
+        "mean_token_accuracy", "reward", "objective/scores", "objective/kl"}) {
     const auto found = report.metrics.find(name);
     if (found != report.metrics.end()) {
       line += std::string("  ") + name + " " + Short(found->second);

@@ -85,6 +85,15 @@ TEST_F(TrainGrpoTest, SeveralRewardsAreWeighedAndNamed) {
   EXPECT_THAT(Metrics("out")[0], HasSubstr("\"rewards/model/mean\": "));
 }
 
+TEST_F(TrainGrpoTest, AStepWithoutATokenToLearnFromDoesNotEndTheRun) {
+  config_.mutable_sampling()->set_max_new_tokens(1);  // next to none ends
+  config_.mutable_grpo()->set_mask_truncated_completions(true);
+  config_.mutable_loop()->set_steps(4);
+  const absl::Status status = RunTrainJob(config_, path("out"));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Steps("out"), 4);
+}
+
 TEST_F(TrainGrpoTest, TheAccountOfMemoryHasAReferenceWhereOneIsNeeded) {
   ASSERT_TRUE(ResolveTrainConfig(config_).ok());
   auto text = DescribeTrainJob(config_);
