@@ -43,6 +43,8 @@ void CheckPpoCore(const OracleFile& file, Reporter& reporter);
 void CheckPpoTrainer(const OracleFile& file, Reporter& reporter);
 void CheckPpoInline(const OracleFile& file, Reporter& reporter);
 void CheckKlController(const OracleFile& file, Reporter& reporter);
+// tok/NAME.json, beside files/NAME.tokenizer.json or .model.
+void CheckTokenizer(const OracleFile& file, Reporter& reporter);
 // golden/optim.
 void CheckOptimizers(const OracleFile& file, Reporter& reporter);
 void CheckClipping(const OracleFile& file, Reporter& reporter);
