@@ -8,6 +8,7 @@
 #include "align/base/files.h"
 #include "align/cli/command.h"
 #include "align/cli/inspect.h"
+#include "align/cli/tokenize.h"
 #include "align/config/compare_job.h"
 #include "align/config/compare_needs.h"
 #include "align/config/parse.h"
@@ -176,6 +177,16 @@ const std::vector<Command>& Commands() {
        "Shows what a training batch scores, token by token.",
        {{"batch-size", "N", "examples in the batch (2)"}},
        ShowBatchCommand},
+      {"tokenize",
+       kTokenizeUsage,
+       "Shows the tokens of a text, or the text of tokens.",
+       {{"file", "FILE", "the text to encode"},
+        {"decode", "IDS", "ids to decode, as \"1 2 3\""},
+        {"ids", "", "print the ids alone, on one line"},
+        {"count", "", "print how many tokens, characters and bytes"},
+        {"markup", "", "names of special tokens stand for these tokens"},
+        {"template", "", "with what the tokenizer puts around a text"}},
+       TokenizeCommand},
       {"list",
        kListUsage,
        "Lists losses and advantages, or one with its options.",

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "align/base/files.h"
-#include "align/models/json_document.h"
+#include "align/base/json_document.h"
 
 namespace align {
 namespace {

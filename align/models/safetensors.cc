@@ -9,7 +9,7 @@
 #include <tuple>
 #include <utility>
 
-#include "align/models/json_document.h"
+#include "align/base/json_document.h"
 
 namespace align {
 namespace {

@@ -6,12 +6,14 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <utility>
 
 #include "align/base/check.h"
 #include "align/base/files.h"
 #include "align/text/sentencepiece_merge.h"
 #include "align/text/sentencepiece_normalizer.h"
+#include "align/text/unigram_model.h"
 #include "proto/sentencepiece.pb.h"
 
 namespace align {
@@ -40,6 +42,7 @@ struct SentencePieceTokenizer::Model {
   std::vector<std::string> names;
   std::vector<Piece::Type> types;
   MergeTable table;
+  std::optional<UnigramModel> unigram;  // else byte pairs, by `table`
   std::array<int32_t, 256> byte_ids{};
   std::vector<uint8_t> byte_values;  // [vocab], where the type is BYTE
   bool byte_fallback = false;
@@ -49,6 +52,7 @@ struct SentencePieceTokenizer::Model {
 
   absl::Status Fill(const pb::SentencePieceModel& proto,
                     const std::string& name);
+  absl::Status MakeUnigram(const std::string& name);
   std::vector<int32_t> Encode(std::string_view text, bool continuation) const;
 };
 
@@ -58,11 +62,12 @@ namespace {
 absl::Status CheckSupported(const pb::SentencePieceModel& proto,
                             const std::string& name) {
   const auto& trainer = proto.trainer_spec();
-  if (trainer.model_type() != pb::SentencePieceModel::Trainer::BPE) {
+  if (trainer.model_type() != pb::SentencePieceModel::Trainer::BPE &&
+      trainer.model_type() != pb::SentencePieceModel::Trainer::UNIGRAM) {
     return Unimplemented(
         name + ": SentencePiece model type " +
         pb::SentencePieceModel::Trainer::ModelType_Name(trainer.model_type()) +
-        "; BPE expected");
+        "; BPE or UNIGRAM expected");
   }
   if (trainer.treat_whitespace_as_suffix()) {
     return Unimplemented(name +
@@ -136,6 +141,41 @@ absl::Status SentencePieceTokenizer::Model::Fill(
   }
   bos = ControlId(proto, proto.trainer_spec().bos_id());
   eos = ControlId(proto, proto.trainer_spec().eos_id());
+  if (proto.trainer_spec().model_type() ==
+      pb::SentencePieceModel::Trainer::UNIGRAM) {
+    return MakeUnigram(name);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SentencePieceTokenizer::Model::MakeUnigram(
+    const std::string& name) {
+  float lowest = std::numeric_limits<float>::max();
+  float highest = std::numeric_limits<float>::min();  // above 0, as upstream
+  for (size_t id = 0; id < names.size(); ++id) {
+    if (types[id] != Piece::NORMAL) continue;
+    lowest = std::min(lowest, table.scores[id]);
+    highest = std::max(highest, table.scores[id]);
+  }
+  std::vector<UnigramModel::Piece> pieces;
+  for (size_t id = 0; id < names.size(); ++id) {
+    if (types[id] != Piece::NORMAL && types[id] != Piece::USER_DEFINED) {
+      continue;
+    }
+    if (names[id].size() > UnigramModel::kLongestPiece) {
+      return InvalidArgument(
+          At(name, static_cast<int>(id)) + ": " +
+          std::to_string(names[id].size()) + " bytes; at most " +
+          std::to_string(UnigramModel::kLongestPiece) + " expected");
+    }
+    // User-defined pieces win over any path through others.
+    const double score =
+        types[id] == Piece::NORMAL
+            ? table.scores[id]
+            : static_cast<float>(names[id].size()) * highest - 0.1;
+    pieces.push_back({names[id], static_cast<int32_t>(id), score});
+  }
+  unigram.emplace(std::move(pieces), lowest, UnigramModel::Sums::kFloat);
   return absl::OkStatus();
 }
 
@@ -145,7 +185,7 @@ std::vector<int32_t> SentencePieceTokenizer::Model::Encode(
   std::vector<int32_t> out;
   out.reserve(normalized.size() / 3 + 1);
   bool after_unknown = false;
-  for (const auto& [piece, id] : MergePieces(normalized, table, normalizer)) {
+  const auto take = [&](std::string_view piece, int32_t id) {
     if (id >= 0) {
       out.push_back(id);
     } else if (byte_fallback) {
@@ -156,6 +196,15 @@ std::vector<int32_t> SentencePieceTokenizer::Model::Encode(
       out.push_back(unknown);
     }
     after_unknown = id < 0;
+  };
+  if (unigram) {
+    for (const UnigramPiece& piece : unigram->Segment(normalized)) {
+      take(piece.text, piece.id);
+    }
+    return out;
+  }
+  for (const MergedPiece& piece : MergePieces(normalized, table, normalizer)) {
+    take(piece.text, piece.id);
   }
   return out;
 }

@@ -13,16 +13,18 @@
 
 namespace align {
 
-// SentencePiece byte-pair encoding, as `spm_encode` does it: normalise, cut
-// into characters, merge the adjacent pair whose piece has the highest score
-// (leftmost first among equals), O(n log n); characters without a piece become
-// their UTF-8 bytes (byte fallback) or the unknown id, a run of them one id.
-// Source: Kudo and Richardson 2018, and sentencepiece 0.1.97's bpe_model.cc.
+// SentencePiece, as `spm_encode` does it: normalise, then either byte-pair
+// encoding (cut into characters, merge the adjacent pair whose piece has the
+// highest score, leftmost first among equals, O(n log n)) or the unigram model
+// (the path of the highest summed score, O(n)). Characters without a piece
+// become their UTF-8 bytes (byte fallback) or the unknown id, a run of them one
+// id. Source: Kudo and Richardson 2018, and sentencepiece 0.1.97's bpe_model.cc
+// and unigram_model.cc.
 class SentencePieceTokenizer : public Tokenizer {
  public:
   // Reads a `tokenizer.model`. kInvalidArgument: not such a file, truncated, or
-  // at odds with itself; kUnimplemented: a model that is not BPE, or puts its
-  // spaces after words.
+  // at odds with itself; kUnimplemented: a model that is neither BPE nor
+  // unigram, or puts its spaces after words.
   static absl::StatusOr<std::unique_ptr<SentencePieceTokenizer>> Load(
       const std::string& path);
   // The same from the file's bytes; `name` stands for the path in errors.

@@ -71,7 +71,7 @@ std::string_view SentencePieceNormalizer::ReplacementText(
 }
 
 SentencePieceNormalizer::Replacement SentencePieceNormalizer::Lookup(
-    std::string_view text) const {
+    std::string_view text, Entry wanted) const {
   Replacement best{.text = {}, .consumed = 0};
   if (trie_.empty()) return best;
   size_t node = Offset(trie_[0]);
@@ -84,8 +84,16 @@ SentencePieceNormalizer::Replacement SentencePieceNormalizer::Lookup(
     if (!HasLeaf(unit)) continue;
     if (node >= trie_.size()) break;
     best = {.text = ReplacementText(Value(trie_[node])), .consumed = i + 1};
+    if (wanted == Entry::kShortest) break;
   }
   return best;
+}
+
+std::optional<std::string_view> SentencePieceNormalizer::ShortestMapping(
+    std::string_view text) const {
+  const Replacement mapped = Lookup(text, Entry::kShortest);
+  if (mapped.consumed == 0) return std::nullopt;
+  return mapped.text;
 }
 
 SentencePieceNormalizer::Replacement SentencePieceNormalizer::Next(
@@ -93,7 +101,7 @@ SentencePieceNormalizer::Replacement SentencePieceNormalizer::Next(
   if (const size_t length = VerbatimPrefix(text); length > 0) {
     return {.text = text.substr(0, length), .consumed = length};
   }
-  const Replacement mapped = Lookup(text);
+  const Replacement mapped = Lookup(text, Entry::kLongest);
   if (mapped.consumed > 0) return mapped;
   const size_t length = Utf8CharacterLength(text);
   if (length == 0) return {.text = kReplacement, .consumed = 1};

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,9 @@ class SentencePieceNormalizer {
   // is none.
   size_t VerbatimPrefix(std::string_view text) const;
 
+  // What the shortest charsmap entry that `text` starts with maps to.
+  std::optional<std::string_view> ShortestMapping(std::string_view text) const;
+
   bool add_dummy_prefix() const { return options_.add_dummy_prefix; }
   bool strips_leading_space() const {
     return options_.add_dummy_prefix || options_.remove_extra_whitespaces;
@@ -49,8 +53,10 @@ class SentencePieceNormalizer {
   SentencePieceNormalizer() = default;
   // What the start of `text` (not empty) becomes.
   Replacement Next(std::string_view text) const;
-  // The longest charsmap entry that `text` starts with; consumed 0 if none.
-  Replacement Lookup(std::string_view text) const;
+  // The longest charsmap entry that `text` starts with, or the shortest;
+  // consumed 0 if none.
+  enum class Entry { kLongest, kShortest };
+  Replacement Lookup(std::string_view text, Entry wanted) const;
   std::string_view ReplacementText(uint32_t offset) const;
 
   Options options_;

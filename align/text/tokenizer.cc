@@ -1,9 +1,9 @@
 #include "align/text/tokenizer.h"
 
-#include <simdjson.h>
-
 #include "align/base/files.h"
+#include "align/base/json_document.h"
 #include "align/text/byte_tokenizer.h"
+#include "align/text/huggingface_tokenizer.h"
 #include "align/text/sentencepiece.h"
 
 namespace align {
@@ -17,18 +17,26 @@ absl::StatusOr<std::string> TokenizerClass(const std::string& path) {
   ALIGN_ASSIGN_OR_RETURN(const std::string json,
                          ReadFile(path, kMaxConfigBytes));
   simdjson::dom::parser parser;
-  simdjson::error_code error = parser.allocate(json.size(), kMaxJsonDepth);
-  simdjson::dom::element root;
-  if (!error) error = parser.parse(json).get(root);
-  if (error) {
-    return InvalidArgument(path + ": " + simdjson::error_message(error));
-  }
+  ALIGN_ASSIGN_OR_RETURN(const auto root,
+                         ParseJsonObject(parser, json, path, kMaxJsonDepth));
   std::string_view name;
   if (root["tokenizer_class"].get(name)) return std::string();
   return std::string(name);
 }
 
 }  // namespace
+
+std::vector<int32_t> Tokenizer::EncodeMarkup(std::string_view text) const {
+  return Encode(text);
+}
+
+std::vector<int32_t> Tokenizer::AddTemplate(std::vector<int32_t> ids) const {
+  return ids;
+}
+
+std::string Tokenizer::DecodeMarkup(std::span<const int32_t> ids) const {
+  return Decode(ids);
+}
 
 std::string Tokenizer::DecodeContinuation(std::span<const int32_t> ids) const {
   std::string text;
@@ -38,6 +46,11 @@ std::string Tokenizer::DecodeContinuation(std::span<const int32_t> ids) const {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& model_dir) {
+  if (FileExists(model_dir + "/tokenizer.json")) {
+    ALIGN_ASSIGN_OR_RETURN(auto tokenizer,
+                           HuggingFaceTokenizer::Load(model_dir));
+    return std::unique_ptr<Tokenizer>(std::move(tokenizer));
+  }
   const std::string model = model_dir + "/tokenizer.model";
   if (FileExists(model)) {
     ALIGN_ASSIGN_OR_RETURN(auto tokenizer, SentencePieceTokenizer::Load(model));
@@ -51,11 +64,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
       return std::unique_ptr<Tokenizer>(std::make_unique<ByteTokenizer>());
     }
   }
-  return NotFound(model_dir +
-                  ": no tokenizer: looked for tokenizer.model, and "
-                  "for \"tokenizer_class\": \"ByteTokenizer\" in "
-                  "tokenizer_config.json" +
-                  (name.empty() ? "" : ", which says \"" + name + "\""));
+  return NotFound(
+      model_dir +
+      ": no tokenizer: looked for tokenizer.json, "
+      "tokenizer.model, and for \"tokenizer_class\": \"ByteTokenizer\" in "
+      "tokenizer_config.json" +
+      (name.empty() ? "" : ", which says \"" + name + "\""));
 }
 
 }  // namespace align

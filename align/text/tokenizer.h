@@ -26,11 +26,20 @@ class Tokenizer {
   // (SentencePiece's dummy space) and its leading space is kept.
   virtual std::vector<int32_t> EncodeContinuation(
       std::string_view text) const = 0;
+  // The same as Encode for a text in which the names of special tokens stand
+  // for these tokens: for templates, never for what users write. Where a
+  // tokenizer has no list of special tokens, it is Encode.
+  virtual std::vector<int32_t> EncodeMarkup(std::string_view text) const;
+  // `ids` between those that the tokenizer's own template puts around a text
+  // (BOS, EOS); unchanged where it has none.
+  virtual std::vector<int32_t> AddTemplate(std::vector<int32_t> ids) const;
 
   // The bytes of a text that stands at the start (what Encode put before it is
   // taken away); they may end inside a character. Control ids give nothing;
   // ids outside the vocabulary are misuse.
   virtual std::string Decode(std::span<const int32_t> ids) const = 0;
+  // The same with special tokens by name, where EncodeMarkup knows them.
+  virtual std::string DecodeMarkup(std::span<const int32_t> ids) const;
   // The bytes that `ids` add to a text: DecodePiece of each, joined.
   std::string DecodeContinuation(std::span<const int32_t> ids) const;
   // The bytes that one id adds to a text that has already begun.
@@ -43,9 +52,10 @@ class Tokenizer {
   virtual std::optional<int32_t> eos_id() const = 0;
 };
 
-// The tokenizer of a Hugging Face model directory: tokenizer.model if there is
-// one (SentencePiece), else the byte tokenizer if tokenizer_config.json says
-// "tokenizer_class": "ByteTokenizer". kNotFound names what was looked for.
+// The tokenizer of a Hugging Face model directory: tokenizer.json if there is
+// one, else tokenizer.model (SentencePiece), else the byte tokenizer if
+// tokenizer_config.json says "tokenizer_class": "ByteTokenizer". kNotFound
+// names what was looked for.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& model_dir);
 

@@ -2,9 +2,52 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace align {
+namespace {
+
+constexpr char kReplacement[] = "\xef\xbf\xbd";  // U+FFFD
+
+// Whether 0x80 bytes after `text` (2 or 3 bytes) can make it one character: the
+// second byte is what its lead byte allows.
+bool IsBeginning(std::string_view text) {
+  std::string whole(text);
+  while (whole.size() < 4) {
+    whole += '\x80';
+    if (Utf8CharacterLength(whole) == whole.size()) return true;
+  }
+  return false;
+}
+
+// Bytes (1-3) of the longest beginning of a character at the start of `text`,
+// which does not start with a whole one; 1 when there is none.
+size_t SubpartLength(std::string_view text) {
+  for (size_t length = std::min<size_t>(3, text.size()); length > 1; --length) {
+    if (IsBeginning(text.substr(0, length))) return length;
+  }
+  return 1;
+}
+
+template <typename Length>
+std::string ReplaceMalformed(std::string_view text, const Length& length_of) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    size_t length = Utf8CharacterLength(text);
+    if (length > 0) {
+      out.append(text.data(), length);
+    } else {
+      length = length_of(text);
+      out += kReplacement;
+    }
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+}  // namespace
 
 size_t Utf8CharacterLength(std::string_view text) {
   if (text.empty()) return 0;
@@ -32,6 +75,26 @@ size_t Utf8CharacterLength(std::string_view text) {
 
 bool IsUtf8(std::string_view text) {
   return simdjson::validate_utf8(text.data(), text.size());
+}
+
+std::string ReplaceMalformedBytes(std::string_view text) {
+  return ReplaceMalformed(text, [](std::string_view) { return size_t{1}; });
+}
+
+std::string ReplaceMalformedSubparts(std::string_view text) {
+  return ReplaceMalformed(text, SubpartLength);
+}
+
+size_t UnfinishedSuffix(std::string_view text) {
+  for (size_t length = std::min<size_t>(3, text.size()); length > 0; --length) {
+    const std::string_view end = text.substr(text.size() - length);
+    const auto lead = static_cast<uint8_t>(end[0]);
+    const bool begins = length == 1
+                            ? lead >= 0xC2 && lead <= 0xF4
+                            : Utf8CharacterLength(end) == 0 && IsBeginning(end);
+    if (begins) return length;
+  }
+  return 0;
 }
 
 }  // namespace align

@@ -53,6 +53,8 @@ void CheckOpenRlhf(const OracleFile& file, Reporter& reporter);
 void CheckTorchtune(const OracleFile& file, Reporter& reporter);
 // golden/sft.
 void CheckSftLosses(const OracleFile& file, Reporter& reporter);
+// tok/NAME.json, beside files/NAME.tokenizer.json or .model.
+void CheckTokenizer(const OracleFile& file, Reporter& reporter);
 // golden/optim.
 void CheckOptimizers(const OracleFile& file, Reporter& reporter);
 void CheckClipping(const OracleFile& file, Reporter& reporter);

@@ -60,6 +60,7 @@ const std::vector<Family>& Families() {
       {"optim", "optimizers_", CheckOptimizers},
       {"optim", "clip_grad_norm_", CheckClipping},
       {"optim", "lr_schedules_", CheckSchedules},
+      {"tok", "", CheckTokenizer},
   };
   return families;
 }
@@ -109,8 +110,11 @@ std::vector<fs::path> ListFiles(const fs::path& root) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {
     const fs::path& path = entry.path();
-    // A config.json belongs to the weights beside it.
-    if (path.extension() == ".json" && path.filename() != "config.json") {
+    const std::string name = path.filename().string();
+    // A config.json belongs to the weights beside it, a tokenizer.json to the
+    // file in the folder above, and texts.json is what those files encode.
+    if (path.extension() == ".json" && name != "config.json" &&
+        name != "texts.json" && !name.ends_with("tokenizer.json")) {
       files.push_back(path);
     }
   }

@@ -1,4 +1,4 @@
-#include "align/models/json_document.h"
+#include "align/base/json_document.h"
 
 #include <algorithm>
 

@@ -1,0 +1,54 @@
+#pragma once
+
+// Internal to align/text: the regular expressions of tokenizer.json, on PCRE2
+// with its JIT compiler, under limits.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "align/base/status.h"
+
+namespace align {
+
+// A compiled pattern. Immutable: matchers of any number of threads share it.
+class Regex {
+ public:
+  // Takes Oniguruma's syntax. kInvalidArgument for a malformed pattern or one
+  // of more than 16 KiB, kUnimplemented for a construct that we cannot
+  // translate.
+  static absl::StatusOr<Regex> Compile(const std::string& pattern);
+
+  Regex(Regex&& other) noexcept;
+  Regex& operator=(Regex&& other) noexcept;
+  ~Regex();
+
+ private:
+  friend class RegexMatcher;
+  struct Code;
+  explicit Regex(std::unique_ptr<Code> code);
+  std::unique_ptr<Code> code_;
+};
+
+// Finds matches of one Regex, which must outlive it. Used by one thread.
+class RegexMatcher {
+ public:
+  explicit RegexMatcher(const Regex& regex);
+  RegexMatcher(RegexMatcher&& other) noexcept;
+  RegexMatcher& operator=(RegexMatcher&& other) noexcept;
+  ~RegexMatcher();
+
+  // Finds the first match that is not empty and starts at `from` or later in
+  // `text`, which is UTF-8, and stores its range. A pattern that exceeds its
+  // limits once (about a tenth of a second) finds nothing from then on: a
+  // pattern from a file must not make a text hang.
+  bool Find(std::string_view text, size_t from, size_t* begin, size_t* end);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace align
