@@ -114,8 +114,8 @@ Tensor Llama::HiddenCached(std::span<const int32_t> tokens,
 }
 
 KvCache Llama::MakeCache() const {
-  return KvCache(config().num_hidden_layers,
-                 attention_.kv_heads * attention_.head_dim);
+  const int64_t width = attention_.kv_heads * attention_.head_dim;
+  return KvCache(config().num_hidden_layers, width, width);
 }
 
 }  // namespace align
