@@ -9,6 +9,9 @@ namespace {
 
 constexpr const ModelFamily* kFamilies[] = {
     &kLlamaFamily,
+    &kMistralFamily,
+    &kQwen2Family,
+    &kQwen3Family,
 };
 
 const ModelFamily& Find(Family family) {

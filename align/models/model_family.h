@@ -47,6 +47,9 @@ struct ModelFamily {
 };
 
 extern const ModelFamily kLlamaFamily;
+extern const ModelFamily kMistralFamily;
+extern const ModelFamily kQwen2Family;
+extern const ModelFamily kQwen3Family;
 
 // All of them, and one.
 std::span<const ModelFamily* const> ModelFamilies();
