@@ -8,10 +8,8 @@ namespace align {
 namespace {
 
 constexpr const ModelFamily* kFamilies[] = {
-    &kLlamaFamily,
-    &kMistralFamily,
-    &kQwen2Family,
-    &kQwen3Family,
+    &kLlamaFamily, &kMistralFamily, &kQwen2Family,
+    &kQwen3Family, &kGemmaFamily,   &kGemma2Family,
 };
 
 const ModelFamily& Find(Family family) {

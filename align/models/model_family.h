@@ -50,6 +50,8 @@ extern const ModelFamily kLlamaFamily;
 extern const ModelFamily kMistralFamily;
 extern const ModelFamily kQwen2Family;
 extern const ModelFamily kQwen3Family;
+extern const ModelFamily kGemmaFamily;
+extern const ModelFamily kGemma2Family;
 
 // All of them, and one.
 std::span<const ModelFamily* const> ModelFamilies();
