@@ -8,8 +8,8 @@ namespace align {
 namespace {
 
 constexpr const ModelFamily* kFamilies[] = {
-    &kLlamaFamily, &kMistralFamily, &kQwen2Family,
-    &kQwen3Family, &kGemmaFamily,   &kGemma2Family,
+    &kLlamaFamily, &kMistralFamily, &kQwen2Family, &kQwen3Family,
+    &kGemmaFamily, &kGemma2Family,  &kGpt2Family,  &kGptNeoxFamily,
 };
 
 const ModelFamily& Find(Family family) {

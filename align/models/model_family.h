@@ -52,6 +52,8 @@ extern const ModelFamily kQwen2Family;
 extern const ModelFamily kQwen3Family;
 extern const ModelFamily kGemmaFamily;
 extern const ModelFamily kGemma2Family;
+extern const ModelFamily kGpt2Family;
+extern const ModelFamily kGptNeoxFamily;
 
 // All of them, and one.
 std::span<const ModelFamily* const> ModelFamilies();
