@@ -1,15 +1,17 @@
+#include "align/models/model_family.h"
+
 #include <algorithm>
 #include <iterator>
 
 #include "align/base/check.h"
-#include "align/models/model_family.h"
 
 namespace align {
 namespace {
 
 constexpr const ModelFamily* kFamilies[] = {
-    &kLlamaFamily, &kMistralFamily, &kQwen2Family, &kQwen3Family,
-    &kGemmaFamily, &kGemma2Family,  &kGpt2Family,  &kGptNeoxFamily,
+    &kLlamaFamily,   &kMistralFamily,    &kQwen2Family,      &kQwen3Family,
+    &kGemmaFamily,   &kGemma2Family,     &kGpt2Family,       &kGptNeoxFamily,
+    &kMixtralFamily, &kDeepseekV2Family, &kDeepseekV3Family,
 };
 
 const ModelFamily& Find(Family family) {

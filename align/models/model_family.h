@@ -54,6 +54,9 @@ extern const ModelFamily kGemmaFamily;
 extern const ModelFamily kGemma2Family;
 extern const ModelFamily kGpt2Family;
 extern const ModelFamily kGptNeoxFamily;
+extern const ModelFamily kMixtralFamily;
+extern const ModelFamily kDeepseekV2Family;
+extern const ModelFamily kDeepseekV3Family;
 
 // All of them, and one.
 std::span<const ModelFamily* const> ModelFamilies();
