@@ -238,6 +238,14 @@ absl::Status ValidateConfig(const ModelConfig& config) {
   if (!(config.rms_norm_eps >= 0) || !(config.rms_norm_eps < 1)) {
     return Bad("rms_norm_eps", std::to_string(config.rms_norm_eps), "0 to 1");
   }
+  // More is a list of tensors that outgrows any file that names them.
+  constexpr int64_t kMaxExpertsOfAllLayers = 1 << 16;
+  if (config.experts.routed >
+      kMaxExpertsOfAllLayers / config.num_hidden_layers) {
+    return Bad(
+        "the number of experts", std::to_string(config.experts.routed),
+        "at most " + std::to_string(kMaxExpertsOfAllLayers) + " in all layers");
+  }
   ALIGN_RETURN_IF_ERROR(CheckAttention(config));
   ALIGN_RETURN_IF_ERROR(FamilyOf(config).validate(config));
   return CheckIds(config);

@@ -233,6 +233,15 @@ absl::Status ValidateRope(const ModelConfig& config, int64_t dims) {
                            std::to_string(config.rope_theta) +
                            "; a positive number expected");
   }
+  // 512 MiB of cosines and as much of sines: a million positions of 128.
+  constexpr int64_t kMaxAngles = int64_t{1} << 27;
+  if (config.max_position_embeddings > kMaxAngles / (dims / 2)) {
+    return InvalidArgument(
+        "max_position_embeddings is " +
+        std::to_string(config.max_position_embeddings) + "; at most " +
+        std::to_string(kMaxAngles / (dims / 2)) + " expected for " +
+        std::to_string(dims) + " rotated elements");
+  }
   return ValidateScaling(config.rope_scaling);
 }
 

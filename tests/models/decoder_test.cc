@@ -191,6 +191,24 @@ TEST(ModelTest, SaveThenLoadIsBitEqual) {
   std::filesystem::remove_all(directory);
 }
 
+// The first GPT-2 files name tensors without "transformer.".
+TEST(ModelTest, FilesOfABareTrunkAreRead) {
+  const std::string directory = ::testing::TempDir() + "/align_bare_test";
+  const std::unique_ptr<Model> model = TinyModel(Family::kGpt2);
+  ASSERT_TRUE(SaveModel(*model, directory, "").ok());
+  std::vector<TensorToWrite> tensors;
+  for (const ParamSpec& spec : model->params().specs()) {
+    tensors.push_back({.name = spec.name.substr(sizeof("transformer.") - 1),
+                       .shape = spec.shape,
+                       .values = model->params().Get(spec.name).values()});
+  }
+  ASSERT_TRUE(WriteCheckpoint(directory, std::move(tensors)).ok());
+  const auto loaded = LoadModel(directory);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->params().Hash(), model->params().Hash());
+  std::filesystem::remove_all(directory);
+}
+
 TEST(ModelTest, ShardsAndOneFileReplaceEachOther) {
   const std::string directory = ::testing::TempDir() + "/align_shards_test";
   for (const uint64_t seed : {1, 2, 3}) {

@@ -140,6 +140,8 @@ TEST(ModelConfigTest, WrongFieldsAreNamed) {
   ExpectRefused(R"("head_dim": 7, )", "even");
   ExpectRefused(R"("head_dim": 1048576, )", "num_attention_heads * head_dim");
   ExpectRefused(R"("rms_norm_eps": -1, )", "rms_norm_eps");
+  ExpectRefused(R"("max_position_embeddings": 1000000000, )",
+                "max_position_embeddings");
   ExpectRefused(R"("rope_theta": 0, )", "rope_theta");
   ExpectRefused(R"("rope_scaling": 2, )", "rope_scaling");
   ExpectRefused(R"("rope_scaling": {"rope_type": "linear"}, )", "factor");
