@@ -52,7 +52,7 @@ absl::StatusOr<std::unique_ptr<Model>> BenchRewardModel(
   }
   // Weights are drawn by name: the trunk is that of BenchModel.
   ALIGN_ASSIGN_OR_RETURN(ModelConfig config, BenchConfig(name));
-  config.architecture = Architecture::kLlamaForSequenceClassification;
+  config.architecture.head = HeadKind::kSequenceClassifier;
   return CreateModel(config, Rng(kSeed));
 }
 
@@ -87,7 +87,7 @@ double ForwardFlops(const ModelConfig& config, const PackedBatch& batch) {
     }
     block_weights += static_cast<double>(spec.shape[0] * spec.shape[1]);
   }
-  const bool head = config.architecture == Architecture::kLlamaForCausalLM;
+  const bool head = !config.classifier();
   const double head_weights =
       head ? static_cast<double>(config.vocab_size * config.hidden_size) : 0;
   return 2 * (block_weights * static_cast<double>(batch.rows()) +

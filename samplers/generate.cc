@@ -265,7 +265,7 @@ absl::StatusOr<std::vector<Completion>> Generate(
     int64_t samples, const SamplingOptions& options, const Rng& rng,
     std::span<const uint64_t> ids, const std::function<bool()>& stop) {
   const ModelConfig& config = model.config();
-  if (config.architecture != Architecture::kLlamaForCausalLM) {
+  if (config.classifier()) {
     return InvalidArgument("generation needs a language model, got " +
                            std::string(ArchitectureName(config.architecture)));
   }

@@ -207,7 +207,7 @@ absl::Status EvalCommand(const Arguments& arguments) {
   }
   const Subject subject = {*model, *tokenizer, records, options,
                            arguments.Has("each")};
-  if (model->config().architecture == Architecture::kLlamaForCausalLM) {
+  if (!model->config().classifier()) {
     if (!subject.each) return EvalLanguageModel(subject);
     return InvalidArgument("--each needs a reward model, got " + directory);
   }

@@ -37,7 +37,7 @@ absl::StatusOr<Sizes> ReadSizes(const pb::CompareConfig& config) {
   ALIGN_ASSIGN_OR_RETURN(ModelConfig base,
                          ReadModelConfig(config.base().path()));
   sizes.policy = ParameterCount(base);
-  base.architecture = Architecture::kLlamaForSequenceClassification;
+  base.architecture.head = HeadKind::kSequenceClassifier;
   sizes.reward = ParameterCount(base);
   if (config.gold().has_reward_model()) {
     ALIGN_ASSIGN_OR_RETURN(const ModelConfig judge,

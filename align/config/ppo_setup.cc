@@ -14,8 +14,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadScorer(const std::string& key,
                           : LoadModel(directory);
   if (!model.ok()) return Annotate(model.status(), key);
   const ModelConfig& config = (*model)->config();
-  if (config.architecture != Architecture::kLlamaForSequenceClassification ||
-      config.num_labels != 1) {
+  if (!config.classifier() || config.num_labels != 1) {
     return InvalidArgument(key + ": " + directory + " is a " +
                            std::string(ArchitectureName(config.architecture)) +
                            "; expected a sequence classifier with one label");

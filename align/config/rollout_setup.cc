@@ -81,7 +81,8 @@ absl::StatusOr<std::unique_ptr<Model>> LoadReference(
   if (!config.reference().has_path()) return CloneModel(policy);
   ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> reference,
                          LoadModel(config.reference().path()));
-  if (reference->config().architecture != policy.config().architecture ||
+  if (reference->config().architecture.head !=
+          policy.config().architecture.head ||
       reference->config().vocab_size != policy.config().vocab_size) {
     return InvalidArgument("reference.path: " + config.reference().path() +
                            " is not a language model of the policy's " +

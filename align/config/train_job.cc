@@ -39,8 +39,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(const pb::TrainConfig& config,
   }
   const pb::NewModel& create = config.model().create();
   ModelConfig shape;
-  if (reward)
-    shape.architecture = Architecture::kLlamaForSequenceClassification;
+  if (reward) shape.architecture.head = HeadKind::kSequenceClassifier;
   shape.vocab_size = tokenizer.vocab_size();
   shape.hidden_size = create.hidden_size();
   shape.intermediate_size = create.intermediate_size();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "align/kernels/lanes.h"
 
@@ -35,11 +36,13 @@ void TileProducts(const float* const q[kQueryBlock], const float* tile,
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-// Minus infinity in lanes at or beyond `visible`; `first` is lane 0's position.
-Float8 Mask(Float8 scores, int64_t first, int64_t visible) {
-  if (first + 8 <= visible) return scores;
-  for (int64_t lane = std::max<int64_t>(0, visible - first); lane < 8; ++lane) {
-    scores[lane] = kMinusInfinity;
+// Minus infinity in lanes outside [first, visible); lane 0 is position `at`.
+Float8 Mask(Float8 scores, int64_t at, int64_t first, int64_t visible) {
+  if (at >= first && at + 8 <= visible) return scores;
+  for (int64_t lane = 0; lane < 8; ++lane) {
+    if (at + lane < first || at + lane >= visible) {
+      scores[lane] = kMinusInfinity;
+    }
   }
   return scores;
 }
@@ -57,29 +60,49 @@ int64_t BlockTiles(const QueryBlock& block) {
       *std::max_element(block.visible, block.visible + block.count));
 }
 
+// The first position that any query of the block sees. What stands before its
+// tile would only add zeros.
+int64_t LeastFirst(const QueryBlock& block) {
+  return *std::min_element(block.first, block.first + block.count);
+}
+
 // Pointers for four queries, the first repeated beyond the block's count.
 void FourOf(const float* const given[kQueryBlock], int64_t count,
             const float* four[kQueryBlock]) {
   for (int64_t i = 0; i < kQueryBlock; ++i) four[i] = given[i < count ? i : 0];
 }
 
-// Masked scores of the block into `row_of(i)`, and each query's maximum.
-void MaskedScores(const QueryBlock& block, const KeyTiles& keys, int64_t dim,
-                  float scale, float* scores, int64_t stride,
-                  float maximum[kQueryBlock]) {
+// cap tanh(score / cap), and its slope into `slope`.
+Float8 Capped(Float8 score, float cap, float* slope) {
+  const Float8 t = Tanh8(score / Broadcast8(cap));
+  Store8(slope, Broadcast8(1.0f) - t * t);
+  return Broadcast8(cap) * t;
+}
+
+// Masked scores of the block from its first visible tile on, with the slopes
+// of their cap, and each query's maximum.
+void MaskedScores(const QueryBlock& block, const KeyTiles& keys,
+                  const HeadRule& rule, int64_t stride,
+                  AttentionScratch& scratch, float maximum[kQueryBlock]) {
+  float* scores = scratch.probabilities.data();
   const float* q[kQueryBlock];
   FourOf(block.q, block.count, q);
   Float8 best[kQueryBlock];
   std::fill_n(best, kQueryBlock, Broadcast8(kMinusInfinity));
-  for (int64_t t = 0; t < stride / kTile; ++t) {
+  for (int64_t t = LeastFirst(block) / kTile; t < stride / kTile; ++t) {
     Float8 lo[kQueryBlock], hi[kQueryBlock];
-    TileProducts(q, keys.tile(t), dim, lo, hi);
+    TileProducts(q, keys.tile(t), rule.dim, lo, hi);
     for (int64_t i = 0; i < block.count; ++i) {
-      float* out = scores + i * stride + t * kTile;
-      const Float8 s0 =
-          Mask(lo[i] * Broadcast8(scale), t * kTile, block.visible[i]);
-      const Float8 s1 =
-          Mask(hi[i] * Broadcast8(scale), t * kTile + 8, block.visible[i]);
+      const int64_t at = i * stride + t * kTile;
+      float* out = scores + at;
+      Float8 s0 = lo[i] * Broadcast8(rule.scale);
+      Float8 s1 = hi[i] * Broadcast8(rule.scale);
+      if (rule.soft_cap > 0) {
+        s0 = Capped(s0, rule.soft_cap, scratch.slopes.data() + at);
+        s1 = Capped(s1, rule.soft_cap, scratch.slopes.data() + at + 8);
+      }
+      s0 = Mask(s0, t * kTile, block.first[i], block.visible[i]);
+      s1 = Mask(s1, t * kTile + 8, block.first[i], block.visible[i]);
       Store8(out, s0);
       Store8(out + 8, s1);
       best[i] = Max8(s1, Max8(s0, best[i]));
@@ -101,41 +124,39 @@ void StoreLanes(float* p, Float8 v, int64_t lanes) {
   }
 }
 
-// dq[i] += g k, dk += g q[i] and dv += p dout[i] over the visible positions,
-// for up to eight elements of dim from `d`; all four queries at once, so that
-// each key row is read and written once.
-template <bool kFull>
+// Over the visible positions, for up to eight elements of a head from `d`: for
+// keys dq[i] += g k and dk += g q[i], for values dv += p dout[i]; all four
+// queries at once, so that each row is read and written once.
+template <bool kKeys, bool kFull>
 void ScatterGradients(const QueryBlock& block, const BlockGradients& gradients,
                       const KeyGradients& rows, int64_t d, int64_t lanes,
                       int64_t stride, const AttentionScratch& scratch) {
-  const float* q_rows[kQueryBlock];
-  const float* dout_rows[kQueryBlock];
-  FourOf(block.q, block.count, q_rows);
-  FourOf(gradients.dout, block.count, dout_rows);
-  Float8 q[kQueryBlock], dout[kQueryBlock], dq[kQueryBlock] = {};
+  const float* from[kQueryBlock];
+  FourOf(kKeys ? block.q : gradients.dout, block.count, from);
+  Float8 vectors[kQueryBlock], dq[kQueryBlock] = {};
   for (int64_t i = 0; i < kQueryBlock; ++i) {
-    q[i] = LoadLanes<kFull>(q_rows[i] + d, lanes);
-    dout[i] = LoadLanes<kFull>(dout_rows[i] + d, lanes);
-    if (i < block.count) dq[i] = LoadLanes<kFull>(gradients.dq[i] + d, lanes);
+    vectors[i] = LoadLanes<kFull>(from[i] + d, lanes);
+    if (kKeys && i < block.count) {
+      dq[i] = LoadLanes<kFull>(gradients.dq[i] + d, lanes);
+    }
   }
-  const float* p = scratch.probabilities.data();
-  const float* g = scratch.gradients.data();
+  const float* weights =
+      kKeys ? scratch.gradients.data() : scratch.probabilities.data();
+  const std::vector<float*>& targets = kKeys ? *rows.dk : *rows.dv;
   const int64_t most =
       *std::max_element(block.visible, block.visible + block.count);
-  for (int64_t j = 0; j < most; ++j) {
-    const Float8 key = LoadLanes<kFull>((*rows.keys)[j] + d, lanes);
-    Float8 dk = LoadLanes<kFull>((*rows.dk)[j] + d, lanes);
-    Float8 dv = LoadLanes<kFull>((*rows.dv)[j] + d, lanes);
+  for (int64_t j = LeastFirst(block); j < most; ++j) {
+    Float8 key{};
+    if constexpr (kKeys) key = LoadLanes<kFull>((*rows.keys)[j] + d, lanes);
+    Float8 target = LoadLanes<kFull>(targets[j] + d, lanes);
     for (int64_t i = 0; i < kQueryBlock; ++i) {
-      const Float8 gj = Broadcast8(g[i * stride + j]);
-      dq[i] = Fma8(gj, key, dq[i]);
-      dk = Fma8(gj, q[i], dk);
-      dv = Fma8(Broadcast8(p[i * stride + j]), dout[i], dv);
+      const Float8 weight = Broadcast8(weights[i * stride + j]);
+      if constexpr (kKeys) dq[i] = Fma8(weight, key, dq[i]);
+      target = Fma8(weight, vectors[i], target);
     }
-    StoreLanes<kFull>((*rows.dk)[j] + d, dk, lanes);
-    StoreLanes<kFull>((*rows.dv)[j] + d, dv, lanes);
+    StoreLanes<kFull>(targets[j] + d, target, lanes);
   }
-  for (int64_t i = 0; i < block.count; ++i) {
+  for (int64_t i = 0; kKeys && i < block.count; ++i) {
     StoreLanes<kFull>(gradients.dq[i] + d, dq[i], lanes);
   }
 }
@@ -158,17 +179,20 @@ void KeyTiles::Assign(const std::vector<const float*>& rows, int64_t dim) {
   }
 }
 
-void ScoreBlock(const QueryBlock& block, const KeyTiles& keys, int64_t dim,
-                float scale, AttentionScratch& scratch,
+void ScoreBlock(const QueryBlock& block, const KeyTiles& keys,
+                const HeadRule& rule, AttentionScratch& scratch,
                 float maximum[kQueryBlock], float sum[kQueryBlock]) {
   const int64_t stride = BlockTiles(block) * kTile;
+  const int64_t begin = LeastFirst(block) / kTile * kTile;
   scratch.probabilities.resize(kQueryBlock * stride);
+  if (rule.soft_cap > 0) scratch.slopes.resize(kQueryBlock * stride);
   float* scores = scratch.probabilities.data();
-  MaskedScores(block, keys, dim, scale, scores, stride, maximum);
+  MaskedScores(block, keys, rule, stride, scratch, maximum);
   for (int64_t i = 0; i < block.count; ++i) {
     const Float8 most = Broadcast8(maximum[i]);
     Float8 lo{}, hi{};
-    for (int64_t t = 0; t < stride; t += kTile) {
+    std::fill_n(scores + i * stride, begin, 0.0f);
+    for (int64_t t = begin; t < stride; t += kTile) {
       float* at = scores + i * stride + t;
       const Float8 e0 = Exp8(Load8(at) - most), e1 = Exp8(Load8(at + 8) - most);
       Store8(at, e0);
@@ -181,19 +205,21 @@ void ScoreBlock(const QueryBlock& block, const KeyTiles& keys, int64_t dim,
 }
 
 void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
-               int64_t dim, int64_t stride, const AttentionScratch& scratch,
-               const float sum[kQueryBlock], float* const out[kQueryBlock]) {
+               int64_t value_dim, int64_t stride,
+               const AttentionScratch& scratch, const float sum[kQueryBlock],
+               float* const out[kQueryBlock]) {
   const float* p[kQueryBlock];
   for (int64_t i = 0; i < kQueryBlock; ++i) {
     p[i] = scratch.probabilities.data() + (i < block.count ? i : 0) * stride;
   }
   const int64_t most =
       *std::max_element(block.visible, block.visible + block.count);
-  for (int64_t d = 0; d < dim; d += 8) {
-    const int64_t lanes = std::min<int64_t>(8, dim - d);
+  const int64_t least = LeastFirst(block);
+  for (int64_t d = 0; d < value_dim; d += 8) {
+    const int64_t lanes = std::min<int64_t>(8, value_dim - d);
     Float8 a{}, b{}, c{}, e{};
-    // Beyond a query's own last key its exponentials are exactly zero.
-    for (int64_t j = 0; j < most; ++j) {
+    // Outside what a query sees its exponentials are exactly zero.
+    for (int64_t j = least; j < most; ++j) {
       const Float8 v = LoadUpTo8(values[j] + d, lanes);
       a = Fma8(Broadcast8(p[0][j]), v, a);
       b = Fma8(Broadcast8(p[1][j]), v, b);
@@ -209,10 +235,10 @@ void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
 
 void BackwardBlock(const QueryBlock& block, const BlockGradients& gradients,
                    const KeyTiles& keys, const KeyTiles& values,
-                   const KeyGradients& rows, int64_t dim, float scale,
+                   const KeyGradients& rows, const HeadRule& rule,
                    AttentionScratch& scratch) {
   float maximum[kQueryBlock], sum[kQueryBlock];
-  ScoreBlock(block, keys, dim, scale, scratch, maximum, sum);
+  ScoreBlock(block, keys, rule, scratch, maximum, sum);
   const int64_t stride = BlockTiles(block) * kTile;
   scratch.gradients.resize(kQueryBlock * stride);
   const float* dout[kQueryBlock];
@@ -221,21 +247,27 @@ void BackwardBlock(const QueryBlock& block, const BlockGradients& gradients,
   // p becomes a probability; g = p (dout . v - dout . out) scale.
   float delta[kQueryBlock];
   for (int64_t i = 0; i < block.count; ++i) {
-    delta[i] = Dot(gradients.dout[i], gradients.out[i], dim);
+    delta[i] = Dot(gradients.dout[i], gradients.out[i], rule.value_dim);
   }
-  for (int64_t t = 0; t < stride / kTile; ++t) {
+  for (int64_t t = LeastFirst(block) / kTile; t < stride / kTile; ++t) {
     Float8 lo[kQueryBlock], hi[kQueryBlock];
-    TileProducts(dout, values.tile(t), dim, lo, hi);
+    TileProducts(dout, values.tile(t), rule.value_dim, lo, hi);
     for (int64_t i = 0; i < block.count; ++i) {
-      const Float8 mean = Broadcast8(delta[i]), s = Broadcast8(scale);
+      const Float8 mean = Broadcast8(delta[i]), s = Broadcast8(rule.scale);
       const Float8 total = Broadcast8(sum[i]);
-      float* p = scratch.probabilities.data() + i * stride + t * kTile;
-      float* g = scratch.gradients.data() + i * stride + t * kTile;
+      const int64_t at = i * stride + t * kTile;
+      float* p = scratch.probabilities.data() + at;
+      float* g = scratch.gradients.data() + at;
       const Float8 p0 = Load8(p) / total, p1 = Load8(p + 8) / total;
       Store8(p, p0);
       Store8(p + 8, p1);
-      Store8(g, p0 * (lo[i] - mean) * s);
-      Store8(g + 8, p1 * (hi[i] - mean) * s);
+      Float8 g0 = p0 * (lo[i] - mean) * s, g1 = p1 * (hi[i] - mean) * s;
+      if (rule.soft_cap > 0) {
+        g0 *= Load8(scratch.slopes.data() + at);
+        g1 *= Load8(scratch.slopes.data() + at + 8);
+      }
+      Store8(g, g0);
+      Store8(g + 8, g1);
     }
   }
 
@@ -244,14 +276,20 @@ void BackwardBlock(const QueryBlock& block, const BlockGradients& gradients,
             scratch.probabilities.end(), 0.0f);
   std::fill(scratch.gradients.begin() + block.count * stride,
             scratch.gradients.end(), 0.0f);
-  for (int64_t d = 0; d < dim; d += 8) {
-    if (dim - d >= 8) {
-      ScatterGradients<true>(block, gradients, rows, d, 8, stride, scratch);
-    } else {
-      ScatterGradients<false>(block, gradients, rows, d, dim - d, stride,
-                              scratch);
+  const auto scatter = [&](auto of_keys, int64_t size) {
+    constexpr bool kKeys = decltype(of_keys)::value;
+    for (int64_t d = 0; d < size; d += 8) {
+      if (size - d >= 8) {
+        ScatterGradients<kKeys, true>(block, gradients, rows, d, 8, stride,
+                                      scratch);
+      } else {
+        ScatterGradients<kKeys, false>(block, gradients, rows, d, size - d,
+                                       stride, scratch);
+      }
     }
-  }
+  };
+  scatter(std::true_type(), rule.dim);
+  scatter(std::false_type(), rule.value_dim);
 }
 
 }  // namespace align::kernels

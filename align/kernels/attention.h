@@ -5,7 +5,8 @@
 
 namespace align::kernels {
 
-// Attention of one key/value head, over query vectors of `dim` floats.
+// Attention of one key/value head, over query vectors of `dim` floats and
+// values of `value_dim`.
 //
 // Keys stand in tiles of 16 absolute positions; a score is one chain of FMAs
 // over dim; exponentials go to the lane of their position and tiles are added
@@ -34,27 +35,39 @@ class KeyTiles {
 // Up to four query vectors at once.
 inline constexpr int64_t kQueryBlock = 4;
 struct QueryBlock {
-  int64_t count = 0;                  // 1..4
-  const float* q[kQueryBlock] = {};   // `dim` floats each
-  int64_t visible[kQueryBlock] = {};  // keys each sees: its position + 1
+  int64_t count = 0;                 // 1..4
+  const float* q[kQueryBlock] = {};  // `dim` floats each
+  // The keys that each sees: [first, visible), up to its own position.
+  int64_t first[kQueryBlock] = {};
+  int64_t visible[kQueryBlock] = {};
+};
+
+// score = scale q . k, and with a soft cap cap tanh(score / cap).
+struct HeadRule {
+  int64_t dim = 0;
+  int64_t value_dim = 0;
+  float scale = 1;
+  float soft_cap = 0;  // 0: none
 };
 
 // Scratch that callers keep between blocks.
 struct AttentionScratch {
   std::vector<float> probabilities;  // [4, tiles * 16]
   std::vector<float> gradients;      // the same, for the backward pass
+  std::vector<float> slopes;         // d(capped score) / d(score)
 };
 
 // For each query of the block: the exponentials e^(s - max) of its scores into
-// scratch.probabilities (zero beyond `visible`), its maximum and their sum.
-void ScoreBlock(const QueryBlock& block, const KeyTiles& keys, int64_t dim,
-                float scale, AttentionScratch& scratch,
+// scratch.probabilities (zero outside what it sees), its maximum and their sum.
+void ScoreBlock(const QueryBlock& block, const KeyTiles& keys,
+                const HeadRule& rule, AttentionScratch& scratch,
                 float maximum[kQueryBlock], float sum[kQueryBlock]);
 
 // out[i] = sum over positions of exponential * value / sum[i].
 void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
-               int64_t dim, int64_t stride, const AttentionScratch& scratch,
-               const float sum[kQueryBlock], float* const out[kQueryBlock]);
+               int64_t value_dim, int64_t stride,
+               const AttentionScratch& scratch, const float sum[kQueryBlock],
+               float* const out[kQueryBlock]);
 
 // The gradients of one block, given d(out) and out of each query: adds into
 // dq[i], and into dk and dv of every visible position.
@@ -70,7 +83,7 @@ struct KeyGradients {
 };
 void BackwardBlock(const QueryBlock& block, const BlockGradients& gradients,
                    const KeyTiles& keys, const KeyTiles& values,
-                   const KeyGradients& rows, int64_t dim, float scale,
+                   const KeyGradients& rows, const HeadRule& rule,
                    AttentionScratch& scratch);
 
 }  // namespace align::kernels

@@ -85,6 +85,57 @@ inline Float8 Exp8(Float8 x) {
   return underflow ? Float8{} : result;
 }
 
+// tanh x to about one ulp (Cephes' tanhf): a polynomial near zero, where
+// 1 - 2 / (e^2x + 1) cancels.
+inline Float8 Tanh8(Float8 x) {
+  const Float8 one = Broadcast8(1.0f);
+  const Float8 size = x < Float8{} ? -x : x;
+  const Float8 large = one - Broadcast8(2.0f) / (Exp8(size + size) + one);
+  const Float8 z = x * x;
+  Float8 p = Broadcast8(-5.70498872745e-3f);
+  p = Fma8(p, z, Broadcast8(2.06390887954e-2f));
+  p = Fma8(p, z, Broadcast8(-5.37397155531e-2f));
+  p = Fma8(p, z, Broadcast8(1.33314422036e-1f));
+  p = Fma8(p, z, Broadcast8(-3.33332819422e-1f));
+  const Float8 small = Fma8(p * z, x, x);
+  const Float8 signed_large = x < Float8{} ? -large : large;
+  return size < Broadcast8(0.625f) ? small : signed_large;
+}
+
+// erf x to 2e-7 (Cephes' erff, erfcf): an odd polynomial below one, beyond it
+// 1 - e^(-x^2) / x times a polynomial in 1 / x^2.
+inline Float8 Erf8(Float8 x) {
+  const Float8 one = Broadcast8(1.0f);
+  const Float8 size = x < Float8{} ? -x : x;
+  const Float8 z = x * x;
+  constexpr float kSmall[] = {7.853861353153693e-5f, -8.010193625184903e-4f,
+                              5.188327685732524e-3f, -2.685381193529856e-2f,
+                              1.128358514861418e-1f, -3.761262582423300e-1f,
+                              1.128379165726710e+0f};
+  constexpr float kMiddle[] = {
+      2.326819970068386e-2f,  -1.387039388740657e-1f, 3.687424674597105e-1f,
+      -5.824733027278666e-1f, 6.210004621745983e-1f,  -4.944515323274145e-1f,
+      3.404879937665872e-1f,  -2.741127028184656e-1f, 5.638259427386472e-1f};
+  constexpr float kLarge[] = {-1.047766399936249e+1f, 1.297719955372516e+1f,
+                              -7.495518717768503e+0f, 2.921019019210786e+0f,
+                              -1.015265279202700e+0f, 4.218463358204948e-1f,
+                              -2.820767439740514e-1f, 5.641895067754075e-1f};
+  const auto polynomial = [](const auto& coefficients, Float8 at) {
+    Float8 p{};
+    for (const float c : coefficients) p = Fma8(p, at, Broadcast8(c));
+    return p;
+  };
+  const Float8 small = x * polynomial(kSmall, z);
+  const Float8 beyond = size < one ? one : size;  // no division by zero
+  const Float8 inverse = one / beyond;
+  const Float8 y = inverse * inverse;
+  const Float8 tail =
+      size < Broadcast8(2.0f) ? polynomial(kMiddle, y) : polynomial(kLarge, y);
+  const Float8 large = one - Exp8(-z) * inverse * tail;
+  const Float8 signed_large = x < Float8{} ? -large : large;
+  return size < one ? small : signed_large;
+}
+
 inline float Exp(float x) { return Exp8(Broadcast8(x))[0]; }
 
 // Sum of the sixteen lanes of (lo, hi) as a fixed tree.
@@ -109,6 +160,16 @@ inline float Dot(const float* a, const float* b, int64_t n) {
       hi = Fma8(LoadUpTo8(a + i + 8, n - i - 8),
                 LoadUpTo8(b + i + 8, n - i - 8), hi);
     }
+  }
+  return TreeSum(lo, hi);
+}
+
+// sum a[i], with the lanes of Dot.
+inline float Sum(const float* a, int64_t n) {
+  Float8 lo{}, hi{};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    lo += LoadUpTo8(a + i, n - i);
+    if (n - i > 8) hi += LoadUpTo8(a + i + 8, n - i - 8);
   }
   return TreeSum(lo, hi);
 }

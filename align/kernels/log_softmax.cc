@@ -47,8 +47,10 @@ float RowSums::SumSquaredProbabilities() const {
 
 void ScaleLogits(float* z, int64_t count, float temperature, float soft_cap) {
   if (soft_cap > 0) {
-    for (int64_t i = 0; i < count; ++i) {
-      z[i] = soft_cap * std::tanh(z[i] / soft_cap);
+    const Float8 cap = Broadcast8(soft_cap);
+    for (int64_t i = 0; i < count; i += 8) {
+      const int64_t lanes = std::min<int64_t>(8, count - i);
+      StoreUpTo8(z + i, cap * Tanh8(LoadUpTo8(z + i, lanes) / cap), lanes);
     }
   }
   if (temperature == 1) return;

@@ -32,8 +32,40 @@ inline void ForEights(int64_t count, const Body& body) {
     body(i, std::min<int64_t>(8, count - i));
 }
 
-Float8 Sigmoid8(Float8 x) {
-  return Broadcast8(1.0f) / (Broadcast8(1.0f) + Exp8(-x));
+// Elements [begin, end) of a head that RoPE leaves alone.
+void Pass(const float* x, int64_t begin, int64_t end, bool add, float* y) {
+  for (int64_t i = begin; i < end; ++i) y[i] = add ? y[i] + x[i] : x[i];
+}
+
+// Pairs (i, i + half).
+void RotateHalves(const float* c, const float* s, const float* x, int64_t half,
+                  float sign, bool add, float* y) {
+  ForEights(half, [&](int64_t i, int64_t lanes) {
+    const Float8 cos = LoadUpTo8(c + i, lanes);
+    const Float8 sin = LoadUpTo8(s + i, lanes) * Broadcast8(sign);
+    const Float8 a = LoadUpTo8(x + i, lanes);
+    const Float8 b = LoadUpTo8(x + half + i, lanes);
+    Float8 first = Fma8(a, cos, -(b * sin));
+    Float8 second = Fma8(b, cos, a * sin);
+    if (add) {
+      first += LoadUpTo8(y + i, lanes);
+      second += LoadUpTo8(y + half + i, lanes);
+    }
+    StoreUpTo8(y + i, first, lanes);
+    StoreUpTo8(y + half + i, second, lanes);
+  });
+}
+
+// Pairs (2i, 2i + 1).
+void RotateNeighbours(const float* c, const float* s, const float* x,
+                      int64_t half, float sign, bool add, float* y) {
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1], sin = s[i] * sign;
+    const float first = __builtin_fmaf(a, c[i], -(b * sin));
+    const float second = __builtin_fmaf(b, c[i], a * sin);
+    y[2 * i] = add ? y[2 * i] + first : first;
+    y[2 * i + 1] = add ? y[2 * i + 1] + second : second;
+  }
 }
 
 }  // namespace
@@ -89,66 +121,95 @@ void RmsNormBackward(const float* x, const float* w, const float* inverse_rms,
   }
 }
 
-void SwiGluForward(const float* gate, const float* up, int64_t count,
-                   float* y) {
-  ForBlocks(count, kBlockFloats, [&](int64_t begin, int64_t end) {
-    ForEights(end - begin, [&](int64_t i, int64_t lanes) {
-      const Float8 g = LoadUpTo8(gate + begin + i, lanes);
-      const Float8 u = LoadUpTo8(up + begin + i, lanes);
-      StoreUpTo8(y + begin + i, g * Sigmoid8(g) * u, lanes);
-    });
+void LayerNormForward(const float* x, const float* w, const float* b,
+                      float epsilon, int64_t n, int64_t d, float* y,
+                      float* moments) {
+  ForBlocks(n, RowsPerBlock(d), [&](int64_t begin, int64_t end) {
+    std::vector<float> centred(d);
+    for (int64_t row = begin; row < end; ++row) {
+      const float* xr = x + row * d;
+      const float mean = Sum(xr, d) / static_cast<float>(d);
+      ForEights(d, [&](int64_t i, int64_t lanes) {
+        StoreUpTo8(centred.data() + i,
+                   LoadUpTo8(xr + i, lanes) - Broadcast8(mean), lanes);
+      });
+      const float variance =
+          Dot(centred.data(), centred.data(), d) / static_cast<float>(d);
+      const float r = 1.0f / std::sqrt(variance + epsilon);
+      moments[2 * row] = mean;
+      moments[2 * row + 1] = r;
+      ForEights(d, [&](int64_t i, int64_t lanes) {
+        const Float8 normal =
+            LoadUpTo8(centred.data() + i, lanes) * Broadcast8(r);
+        StoreUpTo8(
+            y + row * d + i,
+            Fma8(normal, LoadUpTo8(w + i, lanes), LoadUpTo8(b + i, lanes)),
+            lanes);
+      });
+    }
   });
 }
 
-void SwiGluBackward(const float* gate, const float* up, const float* dy,
-                    int64_t count, float* dgate, float* dup) {
-  const Float8 one = Broadcast8(1.0f);
-  ForBlocks(count, kBlockFloats, [&](int64_t begin, int64_t end) {
-    ForEights(end - begin, [&](int64_t i, int64_t lanes) {
-      const int64_t at = begin + i;
-      const Float8 g = LoadUpTo8(gate + at, lanes);
-      const Float8 u = LoadUpTo8(up + at, lanes);
-      const Float8 grad = LoadUpTo8(dy + at, lanes);
-      const Float8 s = Sigmoid8(g);
-      if (dup != nullptr) {
-        StoreUpTo8(dup + at, Fma8(grad, g * s, LoadUpTo8(dup + at, lanes)),
+void LayerNormBackward(const float* x, const float* w, const float* moments,
+                       const float* dy, int64_t n, int64_t d, float* dx,
+                       float* dw, float* db) {
+  const int64_t block = RowsPerBlock(d);
+  const int64_t blocks = (n + block - 1) / block;
+  std::vector<float> partial(blocks * 2 * d, 0.0f);  // of dw, then of db
+  ForBlocks(n, block, [&](int64_t begin, int64_t end) {
+    std::vector<float> g(d), normal(d);
+    float* w_sums = partial.data() + begin / block * 2 * d;
+    float* b_sums = w_sums + d;
+    for (int64_t row = begin; row < end; ++row) {
+      const float mean = moments[2 * row], r = moments[2 * row + 1];
+      ForEights(d, [&](int64_t i, int64_t lanes) {
+        const Float8 grad = LoadUpTo8(dy + row * d + i, lanes);
+        const Float8 unit =
+            (LoadUpTo8(x + row * d + i, lanes) - Broadcast8(mean)) *
+            Broadcast8(r);
+        StoreUpTo8(normal.data() + i, unit, lanes);
+        StoreUpTo8(g.data() + i, grad * LoadUpTo8(w + i, lanes), lanes);
+        StoreUpTo8(w_sums + i, Fma8(grad, unit, LoadUpTo8(w_sums + i, lanes)),
                    lanes);
-      }
-      if (dgate != nullptr) {
-        // d silu = s (1 + g (1 - s)).
-        const Float8 slope = s * Fma8(g, one - s, one);
-        StoreUpTo8(dgate + at,
-                   Fma8(grad * u, slope, LoadUpTo8(dgate + at, lanes)), lanes);
-      }
-    });
+        StoreUpTo8(b_sums + i, grad + LoadUpTo8(b_sums + i, lanes), lanes);
+      });
+      if (dx == nullptr) continue;
+      // dx = r (g - mean(g) - normal mean(g normal)).
+      const float width = static_cast<float>(d);
+      const Float8 shift = Broadcast8(Sum(g.data(), d) / width);
+      const Float8 tilt = Broadcast8(-Dot(g.data(), normal.data(), d) / width);
+      ForEights(d, [&](int64_t i, int64_t lanes) {
+        float* out = dx + row * d + i;
+        const Float8 centred = LoadUpTo8(g.data() + i, lanes) - shift;
+        const Float8 inner =
+            Fma8(tilt, LoadUpTo8(normal.data() + i, lanes), centred);
+        StoreUpTo8(out, Fma8(Broadcast8(r), inner, LoadUpTo8(out, lanes)),
+                   lanes);
+      });
+    }
   });
+  for (int64_t b = 0; b < blocks; ++b) {
+    const float* sums = partial.data() + b * 2 * d;
+    for (int64_t i = 0; i < d; ++i) {
+      if (dw != nullptr) dw[i] += sums[i];
+      if (db != nullptr) db[i] += sums[d + i];
+    }
+  }
 }
 
 void RopeApply(const RopeRows& rope, const float* x, int64_t n, float sign,
                bool add, float* y) {
-  const int64_t half = rope.half, width = rope.heads * 2 * half;
+  const int64_t dim = rope.head_dim, width = rope.heads * dim;
   ForBlocks(n, RowsPerBlock(width), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const float* c = rope.cos + rope.positions[row] * half;
-      const float* s = rope.sin + rope.positions[row] * half;
-      for (int64_t head = 0; head < rope.heads; ++head) {
-        const float* xa = x + row * width + head * 2 * half;
-        float* ya = y + row * width + head * 2 * half;
-        ForEights(half, [&](int64_t i, int64_t lanes) {
-          const Float8 cos = LoadUpTo8(c + i, lanes);
-          const Float8 sin = LoadUpTo8(s + i, lanes) * Broadcast8(sign);
-          const Float8 a = LoadUpTo8(xa + i, lanes);
-          const Float8 b = LoadUpTo8(xa + half + i, lanes);
-          Float8 first = Fma8(a, cos, -(b * sin));
-          Float8 second = Fma8(b, cos, a * sin);
-          if (add) {
-            first += LoadUpTo8(ya + i, lanes);
-            second += LoadUpTo8(ya + half + i, lanes);
-          }
-          StoreUpTo8(ya + i, first, lanes);
-          StoreUpTo8(ya + half + i, second, lanes);
-        });
-      }
+    for (int64_t i = begin * rope.heads; i < end * rope.heads; ++i) {
+      const int64_t at = rope.positions[i / rope.heads] * rope.half;
+      const float* from = x + i * dim;
+      float* to = y + i * dim;
+      Pass(from, 0, rope.offset, add, to);
+      Pass(from, rope.offset + 2 * rope.half, dim, add, to);
+      const auto rotate = rope.interleaved ? RotateNeighbours : RotateHalves;
+      rotate(rope.cos + at, rope.sin + at, from + rope.offset, rope.half, sign,
+             add, to + rope.offset);
     }
   });
 }

@@ -16,19 +16,26 @@ void RmsNormBackward(const float* x, const float* w, const float* inverse_rms,
                      const float* dy, int64_t n, int64_t d, float* dx,
                      float* dw);
 
-// y = silu(gate) * up, element by element.
-void SwiGluForward(const float* gate, const float* up, int64_t count, float* y);
-// dgate and dup += ...; either may be null.
-void SwiGluBackward(const float* gate, const float* up, const float* dy,
-                    int64_t count, float* dgate, float* dup);
+// y = (x - mean) r w + b with r = 1 / sqrt(variance + epsilon); `moments` [N,
+// 2] gets mean and r.
+void LayerNormForward(const float* x, const float* w, const float* b,
+                      float epsilon, int64_t n, int64_t d, float* y,
+                      float* moments);
+// dx, dw and db += ..., each unless null; rows are summed as above.
+void LayerNormBackward(const float* x, const float* w, const float* moments,
+                       const float* dy, int64_t n, int64_t d, float* dx,
+                       float* dw, float* db);
 
-// Rotates pairs (i, i + half) of every head by cos/sin rows of `positions`;
-// `sign` -1 rotates back, which is the gradient. y may equal x; `add` adds.
+// Rotates pairs of elements of every head by cos/sin rows of `positions`: of
+// the 2 half elements from `offset` on i and i + half, or interleaved 2i and
+// 2i + 1; the head's other elements pass. `sign` -1 rotates back, which is the
+// gradient. `add` adds to y.
 struct RopeRows {
   const float* cos;  // [positions, half]
   const float* sin;
   const int32_t* positions;  // [N]
-  int64_t heads, half;
+  int64_t heads, half, head_dim, offset;
+  bool interleaved;
 };
 void RopeApply(const RopeRows& rope, const float* x, int64_t n, float sign,
                bool add, float* y);

@@ -7,8 +7,8 @@
 #include "align/base/files.h"
 #include "align/base/log.h"
 #include "align/models/checkpoint_reader.h"
-#include "align/models/llama.h"
-#include "align/models/safetensors_writer.h"
+#include "align/models/model_family.h"
+#include "align/models/rope_scaling.h"
 #include "align/models/tensor_spec.h"
 
 namespace align {
@@ -24,9 +24,8 @@ std::vector<ParamSpec> SpecsOf(const ModelConfig& config) {
   return specs;
 }
 
-// One class an architecture; ModelConfig has refused all others.
 std::unique_ptr<Model> MakeEmpty(const ModelConfig& config) {
-  return std::make_unique<Llama>(config);
+  return FamilyOf(config).make(config);
 }
 
 double InitialDeviation(const ModelConfig& config, const ParamSpec& spec) {
@@ -41,8 +40,9 @@ void DrawParameter(const ModelConfig& config, const Rng& rng, size_t param,
   const ParamSpec& spec = params.specs()[param];
   const std::span<float> values = params.values(param);
   if (spec.shape.size() == 1) {
-    const bool bias = spec.name.ends_with(".bias");
-    std::fill(values.begin(), values.end(), bias ? 0.0f : 1.0f);
+    const bool bias = spec.name.ends_with("bias");
+    std::fill(values.begin(), values.end(),
+              bias ? 0.0f : FamilyOf(config).norm_start);
     return;
   }
   const double deviation = InitialDeviation(config, spec);
@@ -50,28 +50,29 @@ void DrawParameter(const ModelConfig& config, const Rng& rng, size_t param,
   for (float& v : values) v = static_cast<float>(deviation * stream.Normal());
 }
 
-absl::Status CopyTensors(const CheckpointReader& reader, ParamStore& params) {
-  for (size_t i = 0; i < params.specs().size(); ++i) {
-    const TensorInfo* info = reader.Find(params.specs()[i].name);
-    if (info == nullptr) continue;  // a new head: CheckTensors saw the rest
-    ALIGN_RETURN_IF_ERROR(Annotate(CopyToFloat(*info, params.values(i)),
-                                   reader.directory() + ": " + info->name));
-  }
-  return absl::OkStatus();
-}
-
-// Checks the tensors of `config` and copies those that `model` also has.
-absl::Status Fill(const ModelConfig& config, const std::string& directory,
-                  Model& model) {
+// A model of `config` with the tensors of a checkpoint that fits `found`; what
+// only `config` has, a new head, stays zero. Nothing is allocated before the
+// checkpoint is known to fit.
+absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& directory,
+                                            const ModelConfig& found,
+                                            const ModelConfig& config) {
   ALIGN_ASSIGN_OR_RETURN(const CheckpointReader reader,
                          CheckpointReader::Open(directory));
   ALIGN_ASSIGN_OR_RETURN(const std::vector<std::string> unused,
-                         CheckTensors(config, reader));
+                         CheckTensors(found, reader));
   for (const std::string& name : unused) {
     LogInfo(directory + ": tensor " + name + " is not used by " +
-            std::string(ArchitectureName(config.architecture)));
+            std::string(ArchitectureName(found.architecture)));
   }
-  return CopyTensors(reader, model.params());
+  std::unique_ptr<Model> model = MakeEmpty(config);
+  ParamStore& params = model->params();
+  for (size_t i = 0; i < params.specs().size(); ++i) {
+    const TensorInfo* info = FindTensor(config, reader, params.specs()[i].name);
+    if (info == nullptr) continue;
+    ALIGN_RETURN_IF_ERROR(Annotate(CopyToFloat(*info, params.values(i)),
+                                   directory + ": " + info->name));
+  }
+  return model;
 }
 
 }  // namespace
@@ -80,10 +81,12 @@ Model::Model(ModelConfig config)
     : config_(std::move(config)),
       params_(std::make_unique<ParamStore>(SpecsOf(config_))) {}
 
-const Tensor& Model::Head() const {
+LogitHead Model::Head() const {
   if (params_->Has(kScoreWeight)) return params_->Get(kScoreWeight);
-  return params_->Get(config_.tie_word_embeddings ? "model.embed_tokens.weight"
-                                                  : "lm_head.weight");
+  const ModelFamily& family = FamilyOf(config_);
+  const std::string_view name =
+      config_.tie_word_embeddings ? family.embedding : family.head;
+  return LogitHead(params_->Get(std::string(name)), config_.logit_soft_cap);
 }
 
 absl::Status Model::CheckTokens(std::span<const int32_t> tokens,
@@ -95,12 +98,13 @@ absl::Status Model::CheckTokens(std::span<const int32_t> tokens,
                              std::to_string(config_.vocab_size - 1));
     }
   }
+  const PositionLimit limit = LimitOfPositions(config_);
   for (const Segment& s : segments.list()) {
-    if (s.position + s.length > config_.max_position_embeddings) {
+    if (s.position + s.length > limit.positions) {
       return InvalidArgument(
           "sequence of " + std::to_string(s.position + s.length) +
-          " tokens; the model has " +
-          std::to_string(config_.max_position_embeddings) + " positions");
+          " tokens; the model has " + std::to_string(limit.positions) +
+          " positions" + limit.reason);
     }
   }
   return absl::OkStatus();
@@ -118,22 +122,18 @@ absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config,
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory) {
   ALIGN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
-  std::unique_ptr<Model> model = MakeEmpty(config);
-  ALIGN_RETURN_IF_ERROR(Fill(config, directory, *model));
-  return model;
+  return Load(directory, config, config);
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
     const std::string& directory, const Rng& rng) {
   ALIGN_ASSIGN_OR_RETURN(const ModelConfig found, ReadModelConfig(directory));
-  if (found.architecture == Architecture::kLlamaForSequenceClassification) {
-    return LoadModel(directory);
-  }
+  if (found.classifier()) return Load(directory, found, found);
   ModelConfig config = found;
-  config.architecture = Architecture::kLlamaForSequenceClassification;
+  config.architecture.head = HeadKind::kSequenceClassifier;
   config.num_labels = 1;
-  std::unique_ptr<Model> model = MakeEmpty(config);
-  ALIGN_RETURN_IF_ERROR(Fill(found, directory, *model));
+  ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                         Load(directory, found, config));
   ParamStore& params = model->params();
   for (size_t i = 0; i < params.specs().size(); ++i) {
     if (params.specs()[i].name == kScoreWeight) {
@@ -151,7 +151,7 @@ std::unique_ptr<Model> CloneModel(const Model& model) {
 
 absl::Status SaveModel(const Model& model, const std::string& directory,
                        const std::string& tokenizer_directory,
-                       WeightFormat format) {
+                       WeightFormat format, int64_t max_shard_bytes) {
   ALIGN_RETURN_IF_ERROR(MakeDirectories(directory));
   const StoredDtype dtype =
       format == WeightFormat::kF32 ? StoredDtype::kF32 : StoredDtype::kBF16;
@@ -161,10 +161,10 @@ absl::Status SaveModel(const Model& model, const std::string& directory,
                        .shape = spec.shape,
                        .values = model.params().Get(spec.name).values()});
   }
-  ALIGN_RETURN_IF_ERROR(WriteSafetensors(directory + "/model.safetensors",
-                                         std::move(tensors), {.dtype = dtype}));
+  ALIGN_RETURN_IF_ERROR(WriteCheckpoint(directory, std::move(tensors),
+                                        {.dtype = dtype}, max_shard_bytes));
   ALIGN_RETURN_IF_ERROR(WriteModelConfig(directory, model.config(), dtype));
-  if (model.config().architecture == Architecture::kLlamaForCausalLM) {
+  if (!model.config().classifier()) {
     ALIGN_RETURN_IF_ERROR(WriteGenerationConfig(directory, model.config()));
   }
   if (tokenizer_directory.empty()) return absl::OkStatus();

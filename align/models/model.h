@@ -9,9 +9,11 @@
 #include "align/base/rng.h"
 #include "align/base/status.h"
 #include "align/models/model_config.h"
+#include "align/models/safetensors_writer.h"
 #include "align/nn/kv_cache.h"
 #include "align/nn/param_store.h"
 #include "align/ops/segments.h"
+#include "align/ops/token_scores.h"
 #include "align/tensor/tensor.h"
 
 namespace align {
@@ -49,9 +51,9 @@ class Model {
   // A cache that fits this model.
   virtual KvCache MakeCache() const = 0;
 
-  // The language-model head [V, D] (the embedding table when tied), or
-  // score.weight [num_labels, D] of a sequence classifier.
-  const Tensor& Head() const;
+  // The language-model head [V, D] (the embedding table when tied) with its
+  // soft cap, or score.weight [num_labels, D] of a sequence classifier.
+  LogitHead Head() const;
 
   // kInvalidArgument naming the first id outside the vocabulary or the sequence
   // longer than max_position_embeddings.
@@ -72,12 +74,13 @@ class Model {
 absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config,
                                                    const Rng& rng);
 
-// A model from a Hugging Face directory (config.json, model.safetensors).
+// A model from a Hugging Face directory: config.json and model.safetensors, or
+// shards and model.safetensors.index.json.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory);
 
 // The trunk of a language model with a new scalar reward head on it, as
-// LlamaForSequenceClassification: loads either kind of directory; when it holds
-// a language model, score.weight is drawn from `rng`.
+// the family's ForSequenceClassification: loads either kind of directory; when
+// it holds a language model, score.weight is drawn from `rng`.
 absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
     const std::string& directory, const Rng& rng);
 
@@ -86,10 +89,12 @@ std::unique_ptr<Model> CloneModel(const Model& model);
 
 enum class WeightFormat { kF32, kBf16 };
 
-// Writes config.json, generation_config.json and model.safetensors, and carries
-// the tokenizer files of `tokenizer_directory` (may be empty) along.
+// Writes config.json, generation_config.json and model.safetensors (in shards
+// beyond `max_shard_bytes`), and carries the tokenizer files of
+// `tokenizer_directory` (may be empty) along.
 absl::Status SaveModel(const Model& model, const std::string& directory,
                        const std::string& tokenizer_directory,
-                       WeightFormat format = WeightFormat::kF32);
+                       WeightFormat format = WeightFormat::kF32,
+                       int64_t max_shard_bytes = kMaxShardBytes);
 
 }  // namespace align

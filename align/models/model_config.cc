@@ -2,18 +2,22 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "align/base/files.h"
 #include "align/base/json_document.h"
+#include "align/base/log.h"
+#include "align/models/config_fields.h"
+#include "align/models/model_family.h"
 
 namespace align {
 namespace {
 
 constexpr int64_t kMaxConfigBytes = 16 << 20;
 constexpr size_t kMaxJsonDepth = 64;
-constexpr size_t kMaxEosIds = 1024;
 
 // Bounds that keep every count of elements or bytes below 2^60.
 constexpr int64_t kMaxWidth = int64_t{1} << 20;
@@ -21,176 +25,164 @@ constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
 constexpr int64_t kMaxLayers = 1024;
 constexpr int64_t kMaxPositions = int64_t{1} << 30;
 
-// The fields of config.json, with messages that name them. A field that is
-// absent leaves its default in place.
-class Fields {
- public:
-  Fields(simdjson::dom::object object, std::string where)
-      : object_(object), where_(std::move(where)) {}
-
-  // Absent and null are the same to transformers for most fields.
-  bool Has(const char* key) const {
-    simdjson::dom::element value;
-    return object_[key].get(value) == simdjson::SUCCESS && !value.is_null();
-  }
-  bool IsNull(const char* key) const {
-    simdjson::dom::element value;
-    return object_[key].get(value) == simdjson::SUCCESS && value.is_null();
-  }
-
-  template <typename T>
-  absl::Status Read(const char* key, const char* expected, T& value) const {
-    if (!Has(key)) return absl::OkStatus();
-    T read;
-    if (object_[key].get(read) != simdjson::SUCCESS) {
-      return Wrong(key, expected);
-    }
-    value = read;
-    return absl::OkStatus();
-  }
-  absl::Status Int(const char* key, int64_t& value) const {
-    return Read(key, "an integer", value);
-  }
-  absl::Status Required(const char* key, int64_t& value) const {
-    if (!Has(key)) return Wrong(key, "an integer");
-    return Int(key, value);
-  }
-  absl::Status Wrong(const char* key, const std::string& expected) const {
-    return InvalidArgument(where_ + ": " + key + ": " + expected + " expected");
-  }
-
-  const simdjson::dom::object& object() const { return object_; }
-  const std::string& where() const { return where_; }
-
- private:
-  simdjson::dom::object object_;
-  std::string where_;
-};
-
-absl::StatusOr<Architecture> ReadArchitecture(const Fields& fields) {
+absl::StatusOr<Architecture> ReadArchitecture(const ConfigFields& fields) {
   std::string_view name;
-  if (fields.object()["architectures"].at(0).get(name) != simdjson::SUCCESS) {
+  if (!fields.Has("architectures") ||
+      fields.object()["architectures"].at(0).get(name) != simdjson::SUCCESS) {
     return fields.Wrong("architectures", "a list with the model's class");
   }
-  for (const Architecture known :
-       {Architecture::kLlamaForCausalLM,
-        Architecture::kLlamaForSequenceClassification}) {
-    if (ArchitectureName(known) == name) return known;
+  std::string known;
+  for (const ModelFamily* family : ModelFamilies()) {
+    if (family->language_model == name) {
+      return Architecture{family->family, HeadKind::kLanguageModel};
+    }
+    if (family->sequence_classifier == name) {
+      return Architecture{family->family, HeadKind::kSequenceClassifier};
+    }
+    known.append(family->language_model).append(", ");
   }
   return Unimplemented(fields.where() + ": architecture " +
                        std::string(name.substr(0, 128)) +
-                       " is not supported; LlamaForCausalLM or "
-                       "LlamaForSequenceClassification expected");
+                       " is not supported; " + known +
+                       "or one of their ForSequenceClassification expected");
 }
 
-// One id. -1 is how early Llama files spelled "none".
-absl::StatusOr<std::optional<int32_t>> ReadId(const Fields& fields,
-                                              const char* key,
-                                              simdjson::dom::element value) {
-  int64_t id = 0;
-  if (value.get(id) != simdjson::SUCCESS || id < -1 || id > INT32_MAX) {
-    return fields.Wrong(key, "a token id");
-  }
-  if (id < 0) return std::optional<int32_t>();
-  return std::optional<int32_t>(static_cast<int32_t>(id));
-}
-
-absl::Status ReadOptionalId(const Fields& fields, const char* key,
-                            std::optional<int32_t>& id) {
-  if (fields.IsNull(key)) id.reset();
-  if (!fields.Has(key)) return absl::OkStatus();
-  ALIGN_ASSIGN_OR_RETURN(
-      id, ReadId(fields, key, fields.object()[key].value_unsafe()));
-  return absl::OkStatus();
-}
-
-absl::Status ReadEosIds(const Fields& fields, std::vector<int32_t>& ids) {
-  constexpr const char* kKey = "eos_token_id";
-  if (fields.IsNull(kKey)) ids.clear();
-  if (!fields.Has(kKey)) return absl::OkStatus();
-  ids.clear();
-  simdjson::dom::array list;
-  if (fields.object()[kKey].get(list) != simdjson::SUCCESS) {
-    std::optional<int32_t> id;
-    ALIGN_RETURN_IF_ERROR(ReadOptionalId(fields, kKey, id));
-    if (id) ids.push_back(*id);
-    return absl::OkStatus();
-  }
-  for (const simdjson::dom::element value : list) {
-    ALIGN_ASSIGN_OR_RETURN(const std::optional<int32_t> id,
-                           ReadId(fields, kKey, value));
-    if (!id || ids.size() == kMaxEosIds) {
-      return fields.Wrong(kKey, "a token id or a list of at most 1024");
-    }
-    ids.push_back(*id);
-  }
-  return absl::OkStatus();
-}
-
-// rope_theta, and a refusal of every scaling: computing without it would give
-// other numbers in silence. Newer files nest both in rope_parameters.
-absl::Status ReadRope(const Fields& fields, ModelConfig& config) {
-  ALIGN_RETURN_IF_ERROR(
-      fields.Read("rope_theta", "a number", config.rope_theta));
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (!fields.Has(key)) continue;
-    simdjson::dom::object object;
-    if (fields.object()[key].get(object) != simdjson::SUCCESS) {
-      return fields.Wrong(key, "null or an object");
-    }
-    const Fields rope(object, fields.where() + ": " + key);
-    std::string_view type = "unnamed";
-    ALIGN_RETURN_IF_ERROR(rope.Read("type", "a string", type));
-    ALIGN_RETURN_IF_ERROR(rope.Read("rope_type", "a string", type));
-    if (type != "default") {
-      return Unimplemented(fields.where() + ": " + key + " of type " +
-                           std::string(type.substr(0, 64)) +
-                           " is not supported; null expected");
-    }
-    ALIGN_RETURN_IF_ERROR(
-        rope.Read("rope_theta", "a number", config.rope_theta));
-  }
-  return absl::OkStatus();
+// Weights that a quantizer has rewritten are not the tensors that we expect.
+absl::Status RefuseQuantization(const ConfigFields& fields) {
+  if (!fields.Has("quantization_config")) return absl::OkStatus();
+  return Unimplemented(fields.where() +
+                       ": quantization_config is not supported; weights in "
+                       "F32, F16 or BF16 expected");
 }
 
 // transformers counts id2label; a bare num_labels comes from hand-made files.
-absl::Status ReadLabelCount(const Fields& fields, int64_t& num_labels) {
+absl::Status ReadLabelCount(const ConfigFields& fields, int64_t& num_labels) {
   if (!fields.Has("id2label")) {
     num_labels = 2;
     return fields.Int("num_labels", num_labels);
   }
   simdjson::dom::object labels;
-  ALIGN_RETURN_IF_ERROR(fields.Read("id2label", "an object", labels));
+  if (fields.object()["id2label"].get(labels) != simdjson::SUCCESS) {
+    return fields.Wrong("id2label", "an object");
+  }
   num_labels = static_cast<int64_t>(labels.size());
   return absl::OkStatus();
 }
 
-absl::Status ReadSizes(const Fields& fields, ModelConfig& config) {
-  for (const auto& [key, value] :
-       {std::pair{"vocab_size", &config.vocab_size},
-        {"hidden_size", &config.hidden_size},
-        {"intermediate_size", &config.intermediate_size},
-        {"num_hidden_layers", &config.num_hidden_layers},
-        {"num_attention_heads", &config.num_attention_heads}}) {
-    ALIGN_RETURN_IF_ERROR(fields.Required(key, *value));
-  }
-  config.num_key_value_heads = config.num_attention_heads;
-  ALIGN_RETURN_IF_ERROR(
-      fields.Int("num_key_value_heads", config.num_key_value_heads));
-  if (!fields.Has("head_dim")) {
-    if (config.num_attention_heads <= 0 ||
-        config.hidden_size % config.num_attention_heads != 0) {
-      return fields.Wrong("hidden_size", "a multiple of num_attention_heads");
-    }
-    config.head_dim = config.hidden_size / config.num_attention_heads;
-  }
-  ALIGN_RETURN_IF_ERROR(fields.Int("head_dim", config.head_dim));
-  return fields.Int("max_position_embeddings", config.max_position_embeddings);
+// Fields that every transformers config may hold and that say nothing about
+// the numbers of a forward pass: generation defaults, heads of other tasks,
+// dropouts, bookkeeping.
+constexpr std::string_view kNeutral[] = {
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_name_or_path",
+    "add_cross_attention",
+    "attention_dropout",
+    "attn_pdrop",
+    "auto_map",
+    "aux_loss_alpha",
+    "ep_size",
+    "output_router_logits",
+    "router_aux_loss_coef",
+    "seq_aux",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "chunk_size_feed_forward",
+    "classifier_dropout",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "embd_pdrop",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "hidden_dropout",
+    "id2label",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "label2id",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_labels",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "prefix",
+    "pretraining_tp",
+    "problem_type",
+    "pruned_heads",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "resid_pdrop",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "typical_p",
+    "use_bfloat16",
+    "use_cache",
+};
+
+std::vector<std::string> UnreadFields(const ConfigFields& fields) {
+  std::vector<std::string> unread = fields.Unread();
+  std::erase_if(unread, [](const std::string& name) {
+    return std::find(std::begin(kNeutral), std::end(kNeutral), name) !=
+           std::end(kNeutral);
+  });
+  return unread;
 }
 
 absl::Status Bad(const std::string& name, const std::string& value,
                  const std::string& expected) {
   return InvalidArgument(name + " is " + value + "; " + expected + " expected");
+}
+
+absl::Status CheckAttention(const ModelConfig& config) {
+  if (config.sliding_window < 0 || config.sliding_window > kMaxPositions) {
+    return Bad("sliding_window", std::to_string(config.sliding_window),
+               "1 to " + std::to_string(kMaxPositions));
+  }
+  const auto layers = static_cast<int64_t>(config.sliding_layers.size());
+  if (layers != 0 && layers != config.num_hidden_layers) {
+    return Bad("the length of layer_types", std::to_string(layers),
+               "num_hidden_layers " + std::to_string(config.num_hidden_layers));
+  }
+  for (const auto& [name, value] :
+       {std::pair{"query_pre_attn_scalar", config.query_scalar},
+        {"attn_logit_softcapping", config.attention_soft_cap},
+        {"final_logit_softcapping", config.logit_soft_cap}}) {
+    if (!(value >= 0) || !std::isfinite(value)) {
+      return Bad(name, std::to_string(value), "a positive number");
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckIds(const ModelConfig& config) {
@@ -208,12 +200,6 @@ absl::Status CheckIds(const ModelConfig& config) {
 }
 
 }  // namespace
-
-std::string_view ArchitectureName(Architecture architecture) {
-  return architecture == Architecture::kLlamaForCausalLM
-             ? "LlamaForCausalLM"
-             : "LlamaForSequenceClassification";
-}
 
 absl::Status ValidateConfig(const ModelConfig& config) {
   struct Range {
@@ -244,9 +230,6 @@ absl::Status ValidateConfig(const ModelConfig& config) {
                "a multiple of num_key_value_heads " +
                    std::to_string(config.num_key_value_heads));
   }
-  if (config.head_dim % 2 != 0) {
-    return Bad("head_dim", std::to_string(config.head_dim), "an even number");
-  }
   if (config.num_attention_heads * config.head_dim > kMaxWidth) {
     return Bad("num_attention_heads * head_dim",
                std::to_string(config.num_attention_heads * config.head_dim),
@@ -255,48 +238,86 @@ absl::Status ValidateConfig(const ModelConfig& config) {
   if (!(config.rms_norm_eps >= 0) || !(config.rms_norm_eps < 1)) {
     return Bad("rms_norm_eps", std::to_string(config.rms_norm_eps), "0 to 1");
   }
-  if (!(config.rope_theta > 0) || !std::isfinite(config.rope_theta)) {
-    return Bad("rope_theta", std::to_string(config.rope_theta),
-               "a positive number");
+  // More is a list of tensors that outgrows any file that names them.
+  constexpr int64_t kMaxExpertsOfAllLayers = 1 << 16;
+  if (config.experts.routed >
+      kMaxExpertsOfAllLayers / config.num_hidden_layers) {
+    return Bad(
+        "the number of experts", std::to_string(config.experts.routed),
+        "at most " + std::to_string(kMaxExpertsOfAllLayers) + " in all layers");
   }
+  ALIGN_RETURN_IF_ERROR(CheckAttention(config));
+  ALIGN_RETURN_IF_ERROR(FamilyOf(config).validate(config));
   return CheckIds(config);
 }
 
+absl::Status ValidateExperts(const ExpertConfig& experts) {
+  constexpr int64_t kMaxExperts = 1024;
+  struct Range {
+    const char* name;
+    int64_t value, least, most;
+  };
+  const int64_t routed = experts.routed;
+  for (const Range& range :
+       {Range{"the number of experts", routed, 1, kMaxExperts},
+        Range{"experts a token", experts.chosen, 1, routed},
+        Range{"the width of an expert", experts.inner, 1, kMaxWidth},
+        Range{"n_shared_experts", experts.shared, 0, kMaxExperts},
+        Range{"first_k_dense_replace", experts.dense_layers, 0, kMaxLayers},
+        Range{"n_group", experts.groups, 1, routed},
+        Range{"topk_group", experts.groups_chosen, 1, experts.groups},
+        Range{"n_shared_experts * moe_intermediate_size",
+              std::min(experts.shared, kMaxExperts) *
+                  std::min(experts.inner, kMaxWidth),
+              0, kMaxWidth}}) {
+    if (range.value < range.least || range.value > range.most) {
+      return Bad(
+          range.name, std::to_string(range.value),
+          std::to_string(range.least) + " to " + std::to_string(range.most));
+    }
+  }
+  if (routed % experts.groups != 0) {
+    return Bad("n_group", std::to_string(experts.groups),
+               "a divisor of the number of experts");
+  }
+  if (experts.chosen > routed / experts.groups * experts.groups_chosen) {
+    return Bad("num_experts_per_tok", std::to_string(experts.chosen),
+               "at most the experts of topk_group groups");
+  }
+  if (!std::isfinite(experts.scale)) {
+    return Bad("routed_scaling_factor", std::to_string(experts.scale),
+               "a number");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json,
-                                             const std::string& where) {
+                                             const std::string& where,
+                                             std::vector<std::string>* unread) {
   simdjson::dom::parser parser;
   ALIGN_ASSIGN_OR_RETURN(const simdjson::dom::object root,
                          ParseJsonObject(parser, json, where, kMaxJsonDepth));
-  const Fields fields(root, where);
+  const ConfigFields fields(root, where);
   ModelConfig config;
   ALIGN_ASSIGN_OR_RETURN(config.architecture, ReadArchitecture(fields));
-  std::string_view activation = "silu";
-  ALIGN_RETURN_IF_ERROR(fields.Read("hidden_act", "a string", activation));
-  if (activation != "silu") {
-    return Unimplemented(where + ": hidden_act " +
-                         std::string(activation.substr(0, 64)) +
-                         " is not supported; silu expected");
-  }
-  ALIGN_RETURN_IF_ERROR(ReadSizes(fields, config));
-  ALIGN_RETURN_IF_ERROR(ReadRope(fields, config));
+  const ModelFamily& family = FamilyOf(config);
+  const Architecture architecture = config.architecture;
+  config = family.defaults();
+  config.architecture = architecture;
+  ALIGN_RETURN_IF_ERROR(RefuseQuantization(fields));
+  ALIGN_RETURN_IF_ERROR(fields.Required("vocab_size", config.vocab_size));
   ALIGN_RETURN_IF_ERROR(
-      fields.Read("rms_norm_eps", "a number", config.rms_norm_eps));
-  for (const auto& [key, value] :
-       {std::pair{"tie_word_embeddings", &config.tie_word_embeddings},
-        {"attention_bias", &config.attention_bias},
-        {"mlp_bias", &config.mlp_bias}}) {
-    ALIGN_RETURN_IF_ERROR(fields.Read(key, "true or false", *value));
-  }
-  ALIGN_RETURN_IF_ERROR(
-      ReadOptionalId(fields, "bos_token_id", config.bos_token_id));
-  ALIGN_RETURN_IF_ERROR(
-      ReadOptionalId(fields, "pad_token_id", config.pad_token_id));
-  ALIGN_RETURN_IF_ERROR(ReadEosIds(fields, config.eos_token_ids));
-  if (config.architecture == Architecture::kLlamaForSequenceClassification) {
+      fields.Bool("tie_word_embeddings", config.tie_word_embeddings));
+  ALIGN_RETURN_IF_ERROR(family.read(fields, config));
+  ALIGN_RETURN_IF_ERROR(fields.Id("bos_token_id", config.bos_token_id));
+  ALIGN_RETURN_IF_ERROR(fields.Id("pad_token_id", config.pad_token_id));
+  ALIGN_RETURN_IF_ERROR(fields.Ids("eos_token_id", config.eos_token_ids));
+  if (config.classifier()) {
     ALIGN_RETURN_IF_ERROR(ReadLabelCount(fields, config.num_labels));
   }
   const absl::Status valid = ValidateConfig(config);
   if (!valid.ok()) return Annotate(valid, where);
+  if (unread != nullptr) *unread = UnreadFields(fields);
   return config;
 }
 
@@ -304,7 +325,16 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
   const std::string path = directory + "/config.json";
   ALIGN_ASSIGN_OR_RETURN(const std::string json,
                          ReadFile(path, kMaxConfigBytes));
-  return ParseModelConfig(json, path);
+  std::vector<std::string> unread;
+  auto config = ParseModelConfig(json, path, &unread);
+  if (config.ok() && !unread.empty()) {
+    std::string names;
+    for (const std::string& name : unread) {
+      names.append(names.empty() ? "" : ", ").append(name);
+    }
+    LogInfo(path + ": fields that are not known and not used: " + names);
+  }
+  return config;
 }
 
 }  // namespace align

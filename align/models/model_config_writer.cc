@@ -6,6 +6,7 @@
 #include "align/base/files.h"
 #include "align/base/json_writer.h"
 #include "align/models/model_config.h"
+#include "align/models/model_family.h"
 
 namespace align {
 namespace {
@@ -65,35 +66,20 @@ absl::Status WriteModelConfig(const std::string& directory,
     return Unimplemented(path + ": dtype " + std::string(DtypeName(dtype)) +
                          "; F32 or BF16 expected");
   }
-  const bool classifier =
-      config.architecture == Architecture::kLlamaForSequenceClassification;
+  const ModelFamily& family = FamilyOf(config);
   JsonWriter json;
   json.BeginObject();
   json.Key("architectures");
   json.BeginArray();
   json.Value(ArchitectureName(config.architecture));
   json.EndArray();
-  json.Field("attention_bias", config.attention_bias);
-  json.Field("attention_dropout", 0.0);
   OptionalId(json, "bos_token_id", config.bos_token_id);
   EosIds(json, config.eos_token_ids);
-  json.Field("head_dim", config.head_dim);
-  json.Field("hidden_act", "silu");
-  json.Field("hidden_size", config.hidden_size);
-  if (classifier) Labels(json, config.num_labels);
+  if (config.classifier()) Labels(json, config.num_labels);
   json.Field("initializer_range", 0.02);
-  json.Field("intermediate_size", config.intermediate_size);
-  json.Field("max_position_embeddings", config.max_position_embeddings);
-  json.Field("mlp_bias", config.mlp_bias);
-  json.Field("model_type", "llama");
-  json.Field("num_attention_heads", config.num_attention_heads);
-  json.Field("num_hidden_layers", config.num_hidden_layers);
-  json.Field("num_key_value_heads", config.num_key_value_heads);
+  json.Field("model_type", family.model_type);
   OptionalId(json, "pad_token_id", config.pad_token_id);
-  json.Field("rms_norm_eps", config.rms_norm_eps);
-  json.Key("rope_scaling");
-  json.Null();
-  json.Field("rope_theta", config.rope_theta);
+  family.write(config, json);
   json.Field("tie_word_embeddings", config.tie_word_embeddings);
   json.Field("torch_dtype",
              dtype == StoredDtype::kF32 ? "float32" : "bfloat16");

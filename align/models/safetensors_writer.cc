@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "align/base/files.h"
@@ -81,6 +83,44 @@ absl::Status WriteValues(AtomicFile& file, std::span<const float> values,
   return absl::OkStatus();
 }
 
+constexpr char kSingleName[] = "/model.safetensors";
+constexpr char kIndexName[] = "/model.safetensors.index.json";
+
+absl::Status Remove(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  if (!error) return absl::OkStatus();
+  return Internal(path + ": cannot be removed: " + error.message());
+}
+
+// Tensors in order, cut where a shard would grow beyond `max_bytes`.
+std::vector<std::vector<TensorToWrite>> CutIntoShards(
+    std::vector<TensorToWrite> tensors, int64_t element_bytes,
+    int64_t max_bytes) {
+  std::vector<std::vector<TensorToWrite>> shards(1);
+  int64_t held = 0;
+  for (TensorToWrite& tensor : tensors) {
+    const int64_t bytes =
+        static_cast<int64_t>(tensor.values.size()) * element_bytes;
+    if (!shards.back().empty() && held + bytes > max_bytes) {
+      shards.emplace_back();
+      held = 0;
+    }
+    held += bytes;
+    shards.back().push_back(std::move(tensor));
+  }
+  return shards;
+}
+
+// "model-00002-of-00010.safetensors".
+std::string ShardName(size_t index, size_t count) {
+  const auto digits = [](size_t number) {
+    const std::string text = std::to_string(number);
+    return std::string(text.size() < 5 ? 5 - text.size() : 0, '0') + text;
+  };
+  return "model-" + digits(index + 1) + "-of-" + digits(count) + ".safetensors";
+}
+
 }  // namespace
 
 uint16_t FloatToBfloat(float value) {
@@ -116,6 +156,46 @@ absl::Status WriteSafetensors(const std::string& path,
     ALIGN_RETURN_IF_ERROR(WriteValues(file, tensor.values, options.dtype));
   }
   return file.Commit();
+}
+
+absl::Status WriteCheckpoint(const std::string& directory,
+                             std::vector<TensorToWrite> tensors,
+                             const SafetensorsOptions& options,
+                             int64_t max_shard_bytes) {
+  int64_t total = 0;
+  for (const TensorToWrite& tensor : tensors) {
+    total +=
+        static_cast<int64_t>(tensor.values.size()) * DtypeBytes(options.dtype);
+  }
+  if (total <= max_shard_bytes) {
+    ALIGN_RETURN_IF_ERROR(
+        WriteSafetensors(directory + kSingleName, std::move(tensors), options));
+    return Remove(directory + kIndexName);
+  }
+  std::vector<std::vector<TensorToWrite>> shards = CutIntoShards(
+      std::move(tensors), DtypeBytes(options.dtype), max_shard_bytes);
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("metadata");
+  json.BeginObject();
+  json.Field("total_size", total);
+  json.EndObject();
+  json.Key("weight_map");
+  json.BeginObject();
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const std::string name = ShardName(i, shards.size());
+    for (const TensorToWrite& tensor : shards[i]) {
+      json.Field(tensor.name, name);
+    }
+    ALIGN_RETURN_IF_ERROR(WriteSafetensors(directory + "/" + name,
+                                           std::move(shards[i]), options));
+  }
+  json.EndObject();
+  json.EndObject();
+  ALIGN_ASSIGN_OR_RETURN(const std::string index, std::move(json).Finish());
+  ALIGN_RETURN_IF_ERROR(
+      WriteFileAtomically(directory + kIndexName, index + "\n"));
+  return Remove(directory + kSingleName);
 }
 
 }  // namespace align

@@ -37,4 +37,17 @@ absl::Status WriteSafetensors(const std::string& path,
                               std::vector<TensorToWrite> tensors,
                               const SafetensorsOptions& options = {});
 
+// As transformers splits what it saves.
+inline constexpr int64_t kMaxShardBytes = 5'000'000'000;
+
+// Writes DIRECTORY/model.safetensors or, when the tensors take more than
+// `max_shard_bytes`, shards model-00001-of-00002.safetensors of at most that
+// size (a larger tensor has one to itself) and, last, the index
+// model.safetensors.index.json; then removes the file by which an earlier
+// checkpoint in the directory would be read instead. Errors as above.
+absl::Status WriteCheckpoint(const std::string& directory,
+                             std::vector<TensorToWrite> tensors,
+                             const SafetensorsOptions& options = {},
+                             int64_t max_shard_bytes = kMaxShardBytes);
+
 }  // namespace align

@@ -6,8 +6,8 @@
 
 namespace align {
 
-KvCache::KvCache(int64_t layers, int64_t width)
-    : layers_(layers), width_(width) {}
+KvCache::KvCache(int64_t layers, int64_t key_width, int64_t value_width)
+    : layers_(layers), key_width_(key_width), value_width_(value_width) {}
 
 int32_t KvCache::AddSequence(int64_t capacity, int32_t parent) {
   const auto free = std::find_if(sequences_.begin(), sequences_.end(),
@@ -18,7 +18,8 @@ int32_t KvCache::AddSequence(int64_t capacity, int32_t parent) {
   sequence.used = true;
   sequence.parent = parent;
   sequence.capacity = capacity;
-  sequence.storage = Tensor::Empty({layers_, 2, capacity, width_});
+  sequence.storage =
+      Tensor::Empty({layers_, capacity, key_width_ + value_width_});
   if (parent >= 0) {
     ALIGN_CHECK(sequences_[parent].used) << "[KvCache] parent was released";
     sequence.parent_length = length(parent);
@@ -41,19 +42,22 @@ int64_t KvCache::length(int32_t sequence) const {
   return sequences_[sequence].parent_length + sequences_[sequence].rows;
 }
 
-const float* KvCache::Base(const Sequence& s, int64_t layer,
-                           int64_t which) const {
-  return s.storage.data() + (layer * 2 + which) * s.capacity * width_;
+const float* KvCache::Keys(const Sequence& s, int64_t layer) const {
+  return s.storage.data() + layer * s.capacity * (key_width_ + value_width_);
+}
+
+const float* KvCache::Values(const Sequence& s, int64_t layer) const {
+  return Keys(s, layer) + s.capacity * key_width_;
 }
 
 float* KvCache::NewKeys(int64_t layer, int32_t sequence) {
   const Sequence& s = sequences_[sequence];
-  return const_cast<float*>(Base(s, layer, 0)) + s.rows * width_;
+  return const_cast<float*>(Keys(s, layer)) + s.rows * key_width_;
 }
 
 float* KvCache::NewValues(int64_t layer, int32_t sequence) {
   const Sequence& s = sequences_[sequence];
-  return const_cast<float*>(Base(s, layer, 1)) + s.rows * width_;
+  return const_cast<float*>(Values(s, layer)) + s.rows * value_width_;
 }
 
 std::vector<KeySpan> KvCache::Spans(int64_t layer, int32_t sequence,
@@ -64,8 +68,7 @@ std::vector<KeySpan> KvCache::Spans(int64_t layer, int32_t sequence,
     const Sequence& s = sequences_[i];
     ALIGN_CHECK(rows <= s.capacity)
         << "[KvCache] " << rows << " rows in a sequence of " << s.capacity;
-    spans.push_back(
-        {.k = Base(s, layer, 0), .v = Base(s, layer, 1), .rows = rows});
+    spans.push_back({.k = Keys(s, layer), .v = Values(s, layer), .rows = rows});
     if (s.parent >= 0) rows = sequences_[s.parent].rows;
   }
   std::reverse(spans.begin(), spans.end());

@@ -13,8 +13,9 @@ namespace align {
 // once for all children. One thread at a time.
 class KvCache {
  public:
-  // `width` is kv_heads * head_dim floats a row.
-  KvCache(int64_t layers, int64_t width);
+  // Rows of `key_width` and `value_width` floats: kv_heads times the size of a
+  // head's keys and values.
+  KvCache(int64_t layers, int64_t key_width, int64_t value_width);
 
   // A new sequence with room for `capacity` rows of its own after those of
   // `parent` (-1: none), which must not grow while it has children.
@@ -45,12 +46,14 @@ class KvCache {
     int64_t capacity = 0;
     int64_t rows = 0;
     int64_t parent_length = 0;
-    Tensor storage;  // [layers, 2, capacity, width]
+    Tensor storage;  // a layer: keys [capacity, Wk], values [capacity, Wv]
   };
-  const float* Base(const Sequence& s, int64_t layer, int64_t which) const;
+  const float* Keys(const Sequence& s, int64_t layer) const;
+  const float* Values(const Sequence& s, int64_t layer) const;
 
   int64_t layers_;
-  int64_t width_;
+  int64_t key_width_;
+  int64_t value_width_;
   std::vector<Sequence> sequences_;
 };
 

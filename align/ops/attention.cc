@@ -16,8 +16,14 @@ namespace {
 using kernels::kQueryBlock;
 using Pointers = std::vector<const float*>;
 
-float Scale(const AttentionShape& shape) {
-  return static_cast<float>(1 / std::sqrt(static_cast<double>(shape.head_dim)));
+kernels::HeadRule Rule(const AttentionShape& shape) {
+  const double scale = shape.scale > 0
+                           ? shape.scale
+                           : 1 / std::sqrt(static_cast<double>(shape.head_dim));
+  return {.dim = shape.head_dim,
+          .value_dim = shape.ValueDim(),
+          .scale = static_cast<float>(scale),
+          .soft_cap = static_cast<float>(shape.soft_cap)};
 }
 
 // The query vectors that share one key/value head: vector i is head i % group
@@ -25,18 +31,22 @@ float Scale(const AttentionShape& shape) {
 // at `position`.
 struct QueryRange {
   int64_t begin, rows, position;
-  int64_t kv_head, group, dim, width;
+  int64_t kv_head, group, heads, window;
 
   int64_t count() const { return rows * group; }
-  int64_t offset(int64_t i) const {
-    return (begin + i / group) * width + (kv_head * group + i % group) * dim;
+  // Of vector i in rows of `heads` vectors of `dim` floats.
+  int64_t offset(int64_t i, int64_t dim) const {
+    return ((begin + i / group) * heads + kv_head * group + i % group) * dim;
   }
-  kernels::QueryBlock Block(const float* q, int64_t first) const {
+  kernels::QueryBlock Block(const float* q, int64_t dim, int64_t first) const {
     kernels::QueryBlock block;
     block.count = std::min(kQueryBlock, count() - first);
     for (int64_t i = 0; i < block.count; ++i) {
-      block.q[i] = q + offset(first + i);
+      block.q[i] = q + offset(first + i, dim);
       block.visible[i] = position + (first + i) / group + 1;
+      if (window > 0) {
+        block.first[i] = std::max<int64_t>(0, block.visible[i] - window);
+      }
     }
     return block;
   }
@@ -49,8 +59,8 @@ QueryRange MakeRange(int64_t begin, int64_t rows, int64_t position,
           .position = position,
           .kv_head = kv_head,
           .group = shape.heads / shape.kv_heads,
-          .dim = shape.head_dim,
-          .width = shape.heads * shape.head_dim};
+          .heads = shape.heads,
+          .window = shape.window};
 }
 
 // Keys, values and scratch of one unit of work; kept by the thread that runs
@@ -62,21 +72,21 @@ struct Workspace {
 };
 
 void AttendRange(const QueryRange& range, const float* q, Workspace& work,
-                 float scale, float* out) {
-  work.key_tiles.Assign(work.keys, range.dim);
+                 const kernels::HeadRule& rule, float* out) {
+  work.key_tiles.Assign(work.keys, rule.dim);
   for (int64_t first = 0; first < range.count(); first += kQueryBlock) {
-    const kernels::QueryBlock block = range.Block(q, first);
+    const kernels::QueryBlock block = range.Block(q, rule.dim, first);
     float maximum[kQueryBlock], sum[kQueryBlock];
-    kernels::ScoreBlock(block, work.key_tiles, range.dim, scale, work.scratch,
-                        maximum, sum);
+    kernels::ScoreBlock(block, work.key_tiles, rule, work.scratch, maximum,
+                        sum);
     float* rows[kQueryBlock] = {};
     for (int64_t i = 0; i < block.count; ++i) {
-      rows[i] = out + range.offset(first + i);
+      rows[i] = out + range.offset(first + i, rule.value_dim);
     }
     const int64_t stride =
         static_cast<int64_t>(work.scratch.probabilities.size()) / kQueryBlock;
-    kernels::MixValues(block, work.values, range.dim, stride, work.scratch, sum,
-                       rows);
+    kernels::MixValues(block, work.values, rule.value_dim, stride, work.scratch,
+                       sum, rows);
   }
 }
 
@@ -94,14 +104,14 @@ void ChainRows(const Segments& segments, int32_t segment, T* base,
 
 void CheckShapes(const Tensor& q, const Tensor& k, const Tensor& v,
                  int64_t rows, const AttentionShape& shape) {
-  const int64_t kv_width = shape.kv_heads * shape.head_dim;
   ALIGN_CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0 &&
               q.shape() == Shape({rows, shape.heads * shape.head_dim}) &&
-              k.shape() == Shape({rows, kv_width}) && v.shape() == k.shape())
+              k.shape() == Shape({rows, shape.kv_heads * shape.head_dim}) &&
+              v.shape() == Shape({rows, shape.kv_heads * shape.ValueDim()}))
       << "[Attention] q " << ToString(q.shape()) << ", k "
       << ToString(k.shape()) << ", v " << ToString(v.shape()) << " for " << rows
       << " rows, " << shape.heads << " heads, " << shape.kv_heads
-      << " kv heads of " << shape.head_dim;
+      << " kv heads of " << shape.head_dim << " and " << shape.ValueDim();
 }
 
 struct AttentionInputs {
@@ -117,34 +127,36 @@ void BackwardTree(const AttentionInputs& in, const float* grad, int32_t root,
                   const std::vector<int32_t>& roots, int64_t kv_head, float* dq,
                   float* dk, float* dv) {
   thread_local Workspace work;
-  const int64_t dim = in.shape.head_dim;
-  const int64_t kv_width = in.shape.kv_heads * dim;
-  const int64_t offset = kv_head * dim;
+  const kernels::HeadRule rule = Rule(in.shape);
+  const int64_t dim = rule.dim, value_dim = rule.value_dim;
+  const int64_t k_width = in.shape.kv_heads * dim;
+  const int64_t v_width = in.shape.kv_heads * value_dim;
+  const int64_t k_offset = kv_head * dim, v_offset = kv_head * value_dim;
   std::vector<float*> dk_rows, dv_rows;
   for (int32_t s = root; s < in.segments.count(); ++s) {
     if (roots[s] != root || in.segments[s].length == 0) continue;
-    ChainRows(in.segments, s, in.k.data(), kv_width, offset, work.keys);
-    ChainRows(in.segments, s, in.v.data(), kv_width, offset, work.values);
-    ChainRows(in.segments, s, dk, kv_width, offset, dk_rows);
-    ChainRows(in.segments, s, dv, kv_width, offset, dv_rows);
+    ChainRows(in.segments, s, in.k.data(), k_width, k_offset, work.keys);
+    ChainRows(in.segments, s, in.v.data(), v_width, v_offset, work.values);
+    ChainRows(in.segments, s, dk, k_width, k_offset, dk_rows);
+    ChainRows(in.segments, s, dv, v_width, v_offset, dv_rows);
     work.key_tiles.Assign(work.keys, dim);
-    work.value_tiles.Assign(work.values, dim);
+    work.value_tiles.Assign(work.values, value_dim);
     const QueryRange range =
         MakeRange(in.segments[s].begin, in.segments[s].length,
                   in.segments[s].position, kv_head, in.shape);
     for (int64_t first = 0; first < range.count(); first += kQueryBlock) {
-      const kernels::QueryBlock block = range.Block(in.q.data(), first);
+      const kernels::QueryBlock block = range.Block(in.q.data(), dim, first);
       kernels::BlockGradients gradients;
       for (int64_t i = 0; i < block.count; ++i) {
-        const int64_t at = range.offset(first + i);
+        const int64_t at = range.offset(first + i, value_dim);
         gradients.out[i] = in.out.data() + at;
         gradients.dout[i] = grad + at;
-        gradients.dq[i] = dq + at;
+        gradients.dq[i] = dq + range.offset(first + i, dim);
       }
       kernels::BackwardBlock(
           block, gradients, work.key_tiles, work.value_tiles,
-          {.keys = &work.keys, .dk = &dk_rows, .dv = &dv_rows}, dim,
-          Scale(in.shape), work.scratch);
+          {.keys = &work.keys, .dk = &dk_rows, .dv = &dv_rows}, rule,
+          work.scratch);
     }
   }
 }
@@ -177,18 +189,18 @@ void BackwardAttention(const AttentionInputs& in, const float* grad) {
 Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
                  const Segments& segments, const AttentionShape& shape) {
   CheckShapes(q, k, v, segments.rows(), shape);
-  Tensor out = Tensor::Empty(q.shape());
-  const int64_t kv_width = shape.kv_heads * shape.head_dim;
+  const kernels::HeadRule rule = Rule(shape);
+  Tensor out = Tensor::Empty({q.dim(0), shape.heads * rule.value_dim});
   ParallelFor(segments.count() * shape.kv_heads, [&](int64_t unit) {
     thread_local Workspace work;
     const int32_t s = static_cast<int32_t>(unit / shape.kv_heads);
     const int64_t kv_head = unit % shape.kv_heads;
-    const int64_t offset = kv_head * shape.head_dim;
-    ChainRows(segments, s, k.data(), kv_width, offset, work.keys);
-    ChainRows(segments, s, v.data(), kv_width, offset, work.values);
+    ChainRows(segments, s, k.data(), k.dim(1), kv_head * rule.dim, work.keys);
+    ChainRows(segments, s, v.data(), v.dim(1), kv_head * rule.value_dim,
+              work.values);
     AttendRange(MakeRange(segments[s].begin, segments[s].length,
                           segments[s].position, kv_head, shape),
-                q.data(), work, Scale(shape), out.data());
+                q.data(), work, rule, out.data());
   });
   const AttentionInputs inputs{.q = q,
                                .k = k,
@@ -204,27 +216,28 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
 Tensor CachedAttention(const Tensor& q,
                        const std::vector<CachedQueries>& sequences,
                        const AttentionShape& shape) {
-  Tensor out = Tensor::Empty(q.shape());
-  const int64_t kv_width = shape.kv_heads * shape.head_dim;
+  const kernels::HeadRule rule = Rule(shape);
+  Tensor out = Tensor::Empty({q.dim(0), shape.heads * rule.value_dim});
+  const int64_t k_width = shape.kv_heads * rule.dim;
+  const int64_t v_width = shape.kv_heads * rule.value_dim;
   const int64_t units = static_cast<int64_t>(sequences.size()) * shape.kv_heads;
   ParallelFor(units, [&](int64_t unit) {
     thread_local Workspace work;
     const CachedQueries& sequence = sequences[unit / shape.kv_heads];
     const int64_t kv_head = unit % shape.kv_heads;
-    const int64_t offset = kv_head * shape.head_dim;
     work.keys.clear();
     work.values.clear();
     for (const KeySpan& span : sequence.spans) {
       for (int64_t i = 0; i < span.rows; ++i) {
-        work.keys.push_back(span.k + i * kv_width + offset);
-        work.values.push_back(span.v + i * kv_width + offset);
+        work.keys.push_back(span.k + i * k_width + kv_head * rule.dim);
+        work.values.push_back(span.v + i * v_width + kv_head * rule.value_dim);
       }
     }
     const int64_t position =
         static_cast<int64_t>(work.keys.size()) - sequence.rows;
     AttendRange(
         MakeRange(sequence.begin, sequence.rows, position, kv_head, shape),
-        q.data(), work, Scale(shape), out.data());
+        q.data(), work, rule, out.data());
   });
   return out;
 }

@@ -8,7 +8,8 @@
 
 namespace align {
 
-// Consecutive positions of stored keys and values, each row K*Dh floats.
+// Consecutive positions of stored keys and values, rows of K*Dh and K*Dv
+// floats.
 struct KeySpan {
   const float* k = nullptr;
   const float* v = nullptr;
@@ -23,7 +24,7 @@ struct CachedQueries {
   std::vector<KeySpan> spans;
 };
 
-// Attention of new rows q [N, H*Dh] over a key/value cache -> [N, H*Dh]; never
+// Attention of new rows q [N, H*Dh] over a key/value cache -> [N, H*Dv]; never
 // recorded. Bits equal Attention's on the same tokens.
 Tensor CachedAttention(const Tensor& q,
                        const std::vector<CachedQueries>& sequences,

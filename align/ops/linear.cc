@@ -31,29 +31,33 @@ void AddBiasGradient(const float* grad, int64_t n, const Tensor& bias) {
 
 }  // namespace
 
-Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
+              WeightLayout layout) {
+  const bool out_in = layout == WeightLayout::kOutIn;
   ALIGN_CHECK(x.shape().size() == 2 && weight.shape().size() == 2 &&
-              x.dim(1) == weight.dim(1) &&
-              (!bias.defined() || bias.size() == weight.dim(0)))
+              x.dim(1) == weight.dim(out_in ? 1 : 0) &&
+              (!bias.defined() || bias.size() == weight.dim(out_in ? 0 : 1)))
       << "[Linear] " << ToString(x.shape()) << " x " << ToString(weight.shape())
-      << "^T";
-  const int64_t n = x.dim(0), in = x.dim(1), out_width = weight.dim(0);
+      << (out_in ? "^T" : "");
+  const int64_t n = x.dim(0), in = x.dim(1);
+  const int64_t out_width = weight.dim(out_in ? 0 : 1);
+  const MatrixView stored =
+      RowMajor(weight.data(), weight.dim(0), weight.dim(1));
+  const MatrixView from_inputs = out_in ? Transposed(stored) : stored;
   Tensor out = Tensor::Empty({n, out_width});
-  Matmul(RowMajor(x.data(), n, in),
-         Transposed(RowMajor(weight.data(), out_width, in)), out.data(),
-         out_width);
+  Matmul(RowMajor(x.data(), n, in), from_inputs, out.data(), out_width);
   if (bias.defined()) AddBias(bias, out);
   std::vector<Tensor> inputs = {x, weight};
   if (bias.defined()) inputs.push_back(bias);
   return Record("Linear", out, std::move(inputs), [=](const float* grad) {
     const MatrixView dy = RowMajor(grad, n, out_width);
+    const MatrixView rows = RowMajor(x.data(), n, in);
     if (x.requires_grad()) {
-      Matmul(dy, RowMajor(weight.data(), out_width, in), x.grad(), in,
-             /*accumulate=*/true);
+      Matmul(dy, Transposed(from_inputs), x.grad(), in, /*accumulate=*/true);
     }
     if (weight.requires_grad()) {
-      Matmul(Transposed(dy), RowMajor(x.data(), n, in), weight.grad(), in,
-             /*accumulate=*/true);
+      Matmul(Transposed(out_in ? dy : rows), out_in ? rows : dy, weight.grad(),
+             weight.dim(1), /*accumulate=*/true);
     }
     if (bias.requires_grad()) AddBiasGradient(grad, n, bias);
   });

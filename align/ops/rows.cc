@@ -30,32 +30,54 @@ Tensor Embedding(const Tensor& table, std::span<const int32_t> ids) {
                 });
 }
 
-Tensor RmsNorm(const Tensor& x, const Tensor& weight, float epsilon) {
-  ALIGN_CHECK(x.shape().size() == 2 && weight.size() == x.dim(1))
+Tensor RmsNorm(const Tensor& x, const Tensor& weight, float epsilon,
+               float weight_offset) {
+  const int64_t d = weight.size();
+  ALIGN_CHECK(x.shape().size() == 2 && d > 0 && x.dim(1) % d == 0)
       << "[RmsNorm] " << ToString(x.shape()) << " with weight "
       << ToString(weight.shape());
-  const int64_t n = x.dim(0), d = x.dim(1);
-  Tensor out = Tensor::Empty({n, d});
+  const int64_t n = x.size() / d;
+  Tensor factors = weight.Detach();
+  if (weight_offset != 0) {
+    factors = Tensor::From({d}, weight.values());
+    for (float& w : factors.values()) w += weight_offset;
+  }
+  Tensor out = Tensor::Empty(x.shape());
   Tensor inverse_rms = Tensor::Empty({n});
-  kernels::RmsNormForward(x.data(), weight.data(), epsilon, n, d, out.data(),
+  kernels::RmsNormForward(x.data(), factors.data(), epsilon, n, d, out.data(),
                           inverse_rms.data());
   return Record("RmsNorm", out, {x, weight}, [=](const float* grad) {
-    kernels::RmsNormBackward(x.data(), weight.data(), inverse_rms.data(), grad,
+    kernels::RmsNormBackward(x.data(), factors.data(), inverse_rms.data(), grad,
                              n, d, x.requires_grad() ? x.grad() : nullptr,
                              weight.requires_grad() ? weight.grad() : nullptr);
   });
 }
 
-Tensor SwiGlu(const Tensor& gate, const Tensor& up) {
-  ALIGN_CHECK(gate.shape() == up.shape())
-      << "[SwiGlu] " << ToString(gate.shape()) << " and "
-      << ToString(up.shape());
-  Tensor out = Tensor::Empty(gate.shape());
-  kernels::SwiGluForward(gate.data(), up.data(), out.size(), out.data());
-  return Record("SwiGlu", out, {gate, up}, [=](const float* grad) {
-    kernels::SwiGluBackward(gate.data(), up.data(), grad, gate.size(),
-                            gate.requires_grad() ? gate.grad() : nullptr,
-                            up.requires_grad() ? up.grad() : nullptr);
+Tensor LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                 float epsilon) {
+  ALIGN_CHECK(x.shape().size() == 2 && weight.size() == x.dim(1) &&
+              bias.size() == x.dim(1))
+      << "[LayerNorm] " << ToString(x.shape()) << " with weight "
+      << ToString(weight.shape()) << " and bias " << ToString(bias.shape());
+  const int64_t n = x.dim(0), d = x.dim(1);
+  Tensor out = Tensor::Empty({n, d});
+  Tensor moments = Tensor::Empty({n, 2});
+  kernels::LayerNormForward(x.data(), weight.data(), bias.data(), epsilon, n, d,
+                            out.data(), moments.data());
+  return Record("LayerNorm", out, {x, weight, bias}, [=](const float* grad) {
+    kernels::LayerNormBackward(x.data(), weight.data(), moments.data(), grad, n,
+                               d, x.requires_grad() ? x.grad() : nullptr,
+                               weight.requires_grad() ? weight.grad() : nullptr,
+                               bias.requires_grad() ? bias.grad() : nullptr);
+  });
+}
+
+Tensor Scale(const Tensor& x, float factor) {
+  Tensor out = Tensor::Empty(x.shape());
+  for (int64_t i = 0; i < x.size(); ++i) out.data()[i] = factor * x.data()[i];
+  return Record("Scale", out, {x}, [=](const float* grad) {
+    float* dx = x.grad();
+    for (int64_t i = 0; i < x.size(); ++i) dx[i] += factor * grad[i];
   });
 }
 
@@ -93,25 +115,38 @@ Tensor GatherRows(const Tensor& x, std::span<const int32_t> rows) {
                 });
 }
 
-RopeTable::RopeTable(int64_t max_positions, int64_t head_dim, double theta)
-    : half(head_dim / 2), cos(max_positions * half), sin(cos.size()) {
-  for (int64_t i = 0; i < half; ++i) {
-    const double frequency =
-        std::pow(theta, -2.0 * static_cast<double>(i) / head_dim);
-    for (int64_t p = 0; p < max_positions; ++p) {
-      cos[p * half + i] = static_cast<float>(std::cos(p * frequency));
-      sin[p * half + i] = static_cast<float>(std::sin(p * frequency));
+RopeTable::RopeTable(int64_t max_positions, int64_t head_dim, double theta) {
+  std::vector<double> frequencies;
+  for (int64_t i = 0; i < head_dim / 2; ++i) {
+    frequencies.push_back(
+        std::pow(theta, -2.0 * static_cast<double>(i) / head_dim));
+  }
+  *this = RopeTable(max_positions, frequencies, 1);
+}
+
+RopeTable::RopeTable(int64_t max_positions, std::span<const double> frequencies,
+                     double scale)
+    : half(static_cast<int64_t>(frequencies.size())),
+      cos(max_positions * half),
+      sin(cos.size()) {
+  for (int64_t p = 0; p < max_positions; ++p) {
+    for (int64_t i = 0; i < half; ++i) {
+      const double angle = static_cast<double>(p) * frequencies[i];
+      cos[p * half + i] = static_cast<float>(scale * std::cos(angle));
+      sin[p * half + i] = static_cast<float>(scale * std::sin(angle));
     }
   }
 }
 
 Tensor Rope(const Tensor& x, const RopeTable& table,
-            std::span<const int32_t> positions) {
-  const int64_t n = x.dim(0), head_dim = 2 * table.half;
-  ALIGN_CHECK(static_cast<int64_t>(positions.size()) == n && head_dim > 0 &&
-              x.dim(1) % head_dim == 0)
+            std::span<const int32_t> positions, const RopeLayout& layout) {
+  const int64_t n = x.dim(0), rotated = 2 * table.half;
+  const int64_t head_dim = layout.head_dim > 0 ? layout.head_dim : rotated;
+  ALIGN_CHECK(static_cast<int64_t>(positions.size()) == n && rotated > 0 &&
+              layout.offset + rotated <= head_dim && x.dim(1) % head_dim == 0)
       << "[Rope] " << ToString(x.shape()) << " with head_dim " << head_dim
-      << " and " << positions.size() << " positions";
+      << ", " << rotated << " of it from " << layout.offset << ", and "
+      << positions.size() << " positions";
   const int64_t known = static_cast<int64_t>(table.cos.size()) / table.half;
   for (int32_t p : positions) {
     ALIGN_CHECK(p >= 0 && p < known)
@@ -119,13 +154,17 @@ Tensor Rope(const Tensor& x, const RopeTable& table,
   }
   const auto kept = std::make_shared<std::vector<int32_t>>(positions.begin(),
                                                            positions.end());
-  const auto apply = [n, kept, &table, heads = x.dim(1) / head_dim](
+  const auto apply = [n, kept, &table, layout, head_dim,
+                      heads = x.dim(1) / head_dim](
                          const float* from, float sign, bool add, float* to) {
     kernels::RopeApply({.cos = table.cos.data(),
                         .sin = table.sin.data(),
                         .positions = kept->data(),
                         .heads = heads,
-                        .half = table.half},
+                        .half = table.half,
+                        .head_dim = head_dim,
+                        .offset = layout.offset,
+                        .interleaved = layout.interleaved},
                        from, n, sign, add, to);
   };
   Tensor out = Tensor::Empty(x.shape());

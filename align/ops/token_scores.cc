@@ -22,8 +22,8 @@ constexpr int64_t kRowBlock = 16;
 
 // Everything about one call: R scored rows, D wide, V labels.
 struct Scoring {
-  Tensor rows;  // [R, D] hidden rows, gathered
-  Tensor head;  // [V, D]
+  Tensor rows;     // [R, D] hidden rows, gathered
+  LogitHead head;  // [V, D]
   std::vector<int32_t> labels;
   std::vector<RowSums> sums;
   ScoreOptions options;
@@ -45,16 +45,15 @@ void ForRows(int64_t count, const Body& body) {
 
 // Scaled logits of all rows for the labels [begin, begin + n): out [R, n] with
 // `stride` floats from row to row.
-void ChunkLogits(const Tensor& rows, const Tensor& head, int64_t begin,
-                 int64_t n, double temperature, double soft_cap, float* out,
-                 int64_t stride) {
+void ChunkLogits(const Tensor& rows, const LogitHead& head, int64_t begin,
+                 int64_t n, double temperature, float* out, int64_t stride) {
   const int64_t count = rows.dim(0), d = rows.dim(1);
   Matmul(RowMajor(rows.data(), count, d),
          Transposed(RowMajor(head.data() + begin * d, n, d)), out, stride);
-  if (temperature == 1 && soft_cap == 0) return;
+  if (temperature == 1 && head.soft_cap == 0) return;
   ForRows(count, [&](int64_t row) {
     kernels::ScaleLogits(out + row * stride, n, static_cast<float>(temperature),
-                         static_cast<float>(soft_cap));
+                         static_cast<float>(head.soft_cap));
   });
 }
 
@@ -63,8 +62,8 @@ Tensor LogitsOfChunk(const Scoring& s, int64_t chunk) {
   const int64_t begin = chunk * kChunk;
   const int64_t n = std::min(kChunk, s.vocab() - begin);
   Tensor logits = Tensor::Empty({s.count(), n});
-  ChunkLogits(s.rows, s.head, begin, n, s.options.temperature,
-              s.options.soft_cap, logits.data(), n);
+  ChunkLogits(s.rows, s.head, begin, n, s.options.temperature, logits.data(),
+              n);
   return logits;
 }
 
@@ -102,7 +101,7 @@ Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad) {
          .log_sum_exp = sums.LogSumExp(),
          .row_entropy = entropy ? sums.Entropy() : 0,
          .temperature = static_cast<float>(s.options.temperature),
-         .soft_cap = static_cast<float>(s.options.soft_cap)},
+         .soft_cap = static_cast<float>(s.head.soft_cap)},
         s.labels[row] - chunk * kChunk, n, dz.data() + row * n);
   });
   return dz;
@@ -151,13 +150,18 @@ std::span<const float> TokenScores::entropies() const {
   return values.values().subspan(values.dim(1));
 }
 
-TokenScores ScoreTokens(const Tensor& hidden, const Tensor& head,
+TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
                         std::span<const ScoredToken> tokens,
                         const ScoreOptions& options) {
   ALIGN_CHECK(hidden.dim(1) == head.dim(1) && options.temperature > 0)
       << "[ScoreTokens] hidden " << ToString(hidden.shape()) << ", head "
       << ToString(head.shape()) << ", temperature " << options.temperature;
-  const auto scoring = std::make_shared<Scoring>();
+  const auto scoring = std::make_shared<Scoring>(Scoring{.rows = {},
+                                                         .head = head,
+                                                         .labels = {},
+                                                         .sums = {},
+                                                         .options = options,
+                                                         .cached = {}});
   Scoring& s = *scoring;
   std::vector<int32_t> rows;
   for (const ScoredToken& token : tokens) {
@@ -167,8 +171,6 @@ TokenScores ScoreTokens(const Tensor& hidden, const Tensor& head,
     s.labels.push_back(token.label);
   }
   s.rows = GatherRows(hidden, rows);
-  s.head = head;
-  s.options = options;
   const bool recorded =
       GradEnabled() && (hidden.requires_grad() || head.requires_grad());
   const int64_t bytes = s.count() * s.vocab() * int64_t{sizeof(float)};
@@ -191,15 +193,15 @@ TokenScores ScoreTokens(const Tensor& hidden, const Tensor& head,
   return scores;
 }
 
-HeadLogits ComputeHeadLogits(const Tensor& hidden, const Tensor& head,
-                             double temperature, double soft_cap) {
+HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
+                             double temperature) {
   const int64_t count = hidden.dim(0), vocab = head.dim(0);
   HeadLogits result;
   result.logits = Tensor::Empty({count, vocab});
   std::vector<RowSums> sums(count);
   for (int64_t begin = 0; begin < vocab; begin += kChunk) {
     const int64_t n = std::min(kChunk, vocab - begin);
-    ChunkLogits(hidden, head, begin, n, temperature, soft_cap,
+    ChunkLogits(hidden, head, begin, n, temperature,
                 result.logits.data() + begin, vocab);
     ForRows(count, [&](int64_t row) {
       kernels::AddChunk(result.logits.data() + row * vocab + begin, n,

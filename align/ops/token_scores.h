@@ -9,9 +9,16 @@
 
 namespace align {
 
+// The weight [V, D] of a language-model head, and what is done to its logits
+// before anything else: with a soft cap, cap tanh(logit / cap) (Gemma 2).
+struct LogitHead : Tensor {
+  LogitHead(const Tensor& weight, double cap = 0)  // a plain weight is a head
+      : Tensor(weight), soft_cap(cap) {}
+  double soft_cap = 0;  // 0: none
+};
+
 struct ScoreOptions {
   double temperature = 1;   // divides the logits; > 0
-  double soft_cap = 0;      // cap * tanh(logit / cap); 0: none (Gemma 2)
   bool entropy = false;     // also give each token's entropy
   bool statistics = false;  // also give TokenStatistics
   // Logits are kept for the backward pass up to this size and recomputed, with
@@ -40,7 +47,7 @@ struct TokenScores {
 // without a whole [R, V] in f32 beyond head_cache_mb. hidden [N, D] are the
 // final rows of a model, head [V, D]. Head matmul, log-sum-exp and gather run
 // in vocabulary chunks. A token's bits depend on its hidden row and label only.
-TokenScores ScoreTokens(const Tensor& hidden, const Tensor& head,
+TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
                         std::span<const ScoredToken> tokens,
                         const ScoreOptions& options = {});
 
@@ -56,7 +63,7 @@ struct HeadLogits {
   Tensor logits;
   std::vector<float> log_sum_exp;
 };
-HeadLogits ComputeHeadLogits(const Tensor& hidden, const Tensor& head,
-                             double temperature, double soft_cap = 0);
+HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
+                             double temperature);
 
 }  // namespace align

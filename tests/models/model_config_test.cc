@@ -74,14 +74,53 @@ TEST(ModelConfigTest, NestedRopeParametersAreRead) {
   EXPECT_EQ(config->rope_theta, 500000);
 }
 
+TEST(ModelConfigTest, UnknownFieldsAreReported) {
+  std::vector<std::string> unread;
+  ASSERT_TRUE(
+      ParseModelConfig(Text(R"("use_cache": true, "partial_magic": 3, )"),
+                       "config.json", &unread)
+          .ok());
+  EXPECT_THAT(unread, ElementsAre("partial_magic"));
+}
+
+// Fields of other families that would change numbers in silence.
+TEST(ModelConfigTest, UnsupportedOptionsOfFamiliesAreNamed) {
+  const std::string gpt2 =
+      R"("architectures": ["GPT2LMHeadModel"], "n_embd": 64, "n_head": 8,
+         "n_layer": 2, "n_positions": 16, "bos_token_id": 1, "eos_token_id": 1,
+      )";
+  EXPECT_TRUE(Parsed(Text(gpt2)).ok()) << Parsed(Text(gpt2));
+  ExpectUnsupported(gpt2 + R"("scale_attn_weights": false, )",
+                    "scale_attn_weights false");
+  ExpectUnsupported(gpt2 + R"("activation_function": "relu", )", "relu");
+  const std::string deepseek =
+      R"("architectures": ["DeepseekV2ForCausalLM"], "n_routed_experts": 4,
+         "num_experts_per_tok": 2, "moe_intermediate_size": 8, )";
+  EXPECT_TRUE(Parsed(Text(deepseek)).ok()) << Parsed(Text(deepseek));
+  ExpectUnsupported(deepseek + R"("norm_topk_prob": true, )", "norm_topk_prob");
+  ExpectUnsupported(deepseek + R"("moe_layer_freq": 2, )", "moe_layer_freq");
+  ExpectUnsupported(deepseek + R"("topk_method": "noaux_tc", )", "noaux_tc");
+  ExpectRefused(deepseek + R"("topk_method": "group_limited_greedy",
+                              "n_group": 3, "topk_group": 1, )",
+                "n_group");
+  ExpectUnsupported(R"("architectures": ["MixtralForCausalLM"],
+                       "num_key_value_heads": 8,
+                       "router_jitter_noise": 0.1, )",
+                    "router_jitter_noise");
+  ExpectUnsupported(R"("architectures": ["Gemma2ForCausalLM"], "head_dim": 8,
+                       "bos_token_id": 1, "layer_types": ["chunked"], )",
+                    "chunked");
+}
+
 TEST(ModelConfigTest, UnsupportedFeaturesAreNamed) {
-  ExpectUnsupported(R"("architectures": ["GPT2LMHeadModel"], )",
-                    "GPT2LMHeadModel");
-  ExpectUnsupported(R"("architectures": ["GPT2LMHeadModel"], )",
-                    "LlamaForSequenceClassification expected");
-  ExpectUnsupported(R"("rope_scaling": {"rope_type": "yarn"}, )", "yarn");
-  ExpectUnsupported(R"("rope_scaling": {"type": "linear"}, )", "linear");
-  ExpectUnsupported(R"("hidden_act": "gelu", )", "gelu");
+  ExpectUnsupported(R"("architectures": ["BertModel"], )", "BertModel");
+  ExpectUnsupported(R"("architectures": ["BertModel"], )", "LlamaForCausalLM");
+  ExpectUnsupported(R"("rope_scaling": {"rope_type": "longrope"}, )",
+                    "longrope");
+  ExpectUnsupported(R"("rope_scaling": {"type": "su"}, )", "su");
+  ExpectUnsupported(R"("hidden_act": "relu", )", "relu");
+  ExpectUnsupported(R"("quantization_config": {"quant_method": "fp8"}, )",
+                    "quantization_config");
 }
 
 TEST(ModelConfigTest, WrongFieldsAreNamed) {
@@ -101,8 +140,16 @@ TEST(ModelConfigTest, WrongFieldsAreNamed) {
   ExpectRefused(R"("head_dim": 7, )", "even");
   ExpectRefused(R"("head_dim": 1048576, )", "num_attention_heads * head_dim");
   ExpectRefused(R"("rms_norm_eps": -1, )", "rms_norm_eps");
+  ExpectRefused(R"("max_position_embeddings": 1000000000, )",
+                "max_position_embeddings");
   ExpectRefused(R"("rope_theta": 0, )", "rope_theta");
   ExpectRefused(R"("rope_scaling": 2, )", "rope_scaling");
+  ExpectRefused(R"("rope_scaling": {"rope_type": "linear"}, )", "factor");
+  ExpectRefused(R"("rope_scaling": {"type": "linear", "factor": 0}, )",
+                "factor");
+  ExpectRefused(R"("rope_scaling": {"rope_type": "llama3", "factor": 8,
+                   "low_freq_factor": 4, "high_freq_factor": 4}, )",
+                "high_freq_factor");
   ExpectRefused(R"("attention_bias": 1, )", "attention_bias");
   ExpectRefused(R"("eos_token_id": 512, )", "512");
   ExpectRefused(R"("eos_token_id": [1, "2"], )", "eos_token_id");

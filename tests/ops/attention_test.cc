@@ -36,13 +36,12 @@ void Check(const Segments& segments, const AttentionShape& shape) {
   CheckOp(
       {{n, shape.heads * shape.head_dim},
        {n, shape.kv_heads * shape.head_dim},
-       {n, shape.kv_heads * shape.head_dim}},
+       {n, shape.kv_heads * shape.ValueDim()}},
       [&](const auto& x) {
         return Attention(x[0], x[1], x[2], segments, shape);
       },
       [&](const auto& x) {
-        return oracle::Attention(x[0], x[1], x[2], segments, shape.heads,
-                                 shape.kv_heads, shape.head_dim);
+        return oracle::Attention(x[0], x[1], x[2], segments, shape);
       });
 }
 
@@ -51,6 +50,30 @@ TEST(AttentionTest, AgreesWithTheOracle) {
   Check(Alone(7), {.heads = 3, .kv_heads = 1, .head_dim = 5});
   Check(Alone(18), {.heads = 2, .kv_heads = 2, .head_dim = 8});
   Check(Forest(), {.heads = 4, .kv_heads = 2, .head_dim = 3});
+}
+
+TEST(AttentionTest, WindowScaleCapAndValueSizeAgreeWithTheOracle) {
+  const AttentionShape plain{.heads = 4, .kv_heads = 2, .head_dim = 3};
+  for (const int64_t window : {1, 2, 5, 17, 100}) {
+    AttentionShape shape = plain;
+    shape.window = window;
+    Check(Forest(), shape);
+    Check(Alone(37),
+          {.heads = 2, .kv_heads = 1, .head_dim = 5, .window = window});
+  }
+  for (const double cap : {0.3, 1.0, 50.0}) {
+    AttentionShape shape = plain;
+    shape.soft_cap = cap;
+    shape.scale = 0.9;
+    Check(Forest(), shape);
+  }
+  Check(Forest(), {.heads = 4, .kv_heads = 2, .head_dim = 3, .value_dim = 10});
+  Check(Alone(18), {.heads = 2,
+                    .kv_heads = 2,
+                    .head_dim = 9,
+                    .value_dim = 2,
+                    .window = 4,
+                    .soft_cap = 2});
 }
 
 TEST(AttentionTest, RowsSeeNeitherLaterRowsNorOtherTrees) {
@@ -76,8 +99,14 @@ TEST(AttentionTest, RowsSeeNeitherLaterRowsNorOtherTrees) {
 }
 
 // The promise of the design: bits do not depend on how keys are stored.
-TEST(AttentionTest, PackedSharedAndCachedAgreeToTheBit) {
-  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 6};
+class AttentionBitsTest : public ::testing::TestWithParam<int64_t> {};
+
+INSTANTIATE_TEST_SUITE_P(Windows, AttentionBitsTest,
+                         ::testing::Values(0, 1, 5, 16, 20));
+
+TEST_P(AttentionBitsTest, PackedSharedAndCachedAgree) {
+  const AttentionShape shape{
+      .heads = 4, .kv_heads = 2, .head_dim = 6, .window = GetParam()};
   constexpr int64_t kPrompt = 21, kReply = 14, kAll = kPrompt + kReply;
   const std::vector<float> q = RandomFloats(kAll * 24, Rng(1));
   const std::vector<float> k = RandomFloats(kAll * 12, Rng(2));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 #include "tests/support/op_check.h"
@@ -22,6 +23,117 @@ TEST(LinearTest, AgreesWithTheOracle) {
         {{n, in}, {out, in}}, [](const auto& x) { return Linear(x[0], x[1]); },
         [](const auto& x) { return oracle::Linear(x[0], x[1], Matrix(0, 0)); });
   }
+}
+
+TEST(LinearTest, WeightsByInputsAgreeWithTheOracle) {
+  CheckOp(
+      {{5, 3}, {3, 7}, {7}},
+      [](const auto& x) {
+        return Linear(x[0], x[1], x[2], WeightLayout::kInOut);
+      },
+      [](const auto& x) {
+        Matrix transposed(7, 3);
+        for (int i = 0; i < 7; ++i) {
+          for (int j = 0; j < 3; ++j) transposed(i, j) = x[1](j, i);
+        }
+        return oracle::Linear(x[0], transposed, x[2]);
+      });
+}
+
+TEST(RmsNormTest, ByHeadAndRelativeToOneAgreesWithTheOracle) {
+  CheckOp(
+      {{3, 20}, {5}},
+      [](const auto& x) { return RmsNorm(x[0], x[1], 1e-5f, 1); },
+      [](const auto& x) { return oracle::RmsNorm(x[0], x[1], 1e-5, 1); });
+}
+
+TEST(LayerNormTest, AgreesWithTheOracle) {
+  for (const auto& [n, d] :
+       std::vector<std::array<int64_t, 2>>{{1, 2}, {2, 7}, {3, 16}, {5, 41}}) {
+    CheckOp(
+        {{n, d}, {d}, {d}},
+        [](const auto& x) { return LayerNorm(x[0], x[1], x[2], 1e-2f); },
+        [](const auto& x) {
+          return oracle::LayerNorm(x[0], x[1], x[2], 1e-2);
+        });
+  }
+}
+
+TEST(LayerNormTest, LargeMeansDoNotCancel) {
+  const std::vector<float> x = {1000, 1001, 1002, 1003};
+  const Tensor ones = Tensor::From({4}, std::vector<float>{1, 1, 1, 1});
+  const Tensor y =
+      LayerNorm(Tensor::From({1, 4}, x), ones, Tensor::Zeros({4}), 0);
+  EXPECT_NEAR(y.data()[0], -1.5 / std::sqrt(1.25), 1e-5);
+  EXPECT_NEAR(y.data()[3], 1.5 / std::sqrt(1.25), 1e-5);
+}
+
+TEST(ActivationTest, AgreesWithTheOracle) {
+  for (const Activation activation :
+       {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh}) {
+    CheckOp(
+        {{3, 19}, {3, 19}},
+        [&](const auto& x) { return GatedActivation(x[0], x[1], activation); },
+        [&](const auto& x) { return oracle::Gated(x[0], x[1], activation); });
+    CheckOp(
+        {{3, 19}}, [&](const auto& x) { return Activate(x[0], activation); },
+        [&](const auto& x) {
+          Matrix y = x[0];
+          for (double& v : y.v) v = oracle::Activate(v, activation);
+          return y;
+        });
+  }
+}
+
+// Every branch of our own erf and tanh, to a few ulps of the input's size.
+TEST(ActivationTest, WholeRangeIsExact) {
+  for (const Activation activation :
+       {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh}) {
+    std::vector<float> x;
+    for (int i = -4000; i <= 4000; ++i) x.push_back(0.005f * i);
+    const auto count = static_cast<int64_t>(x.size());
+    const Tensor y = Activate(Tensor::From({1, count}, x), activation);
+    for (int64_t i = 0; i < count; ++i) {
+      EXPECT_NEAR(y.data()[i], oracle::Activate(x[i], activation),
+                  3e-7 * (1 + std::abs(x[i])))
+          << x[i];
+    }
+  }
+}
+
+TEST(ScaleTest, AgreesWithTheOracle) {
+  CheckOp(
+      {{3, 5}}, [](const auto& x) { return Scale(x[0], 2.5f); },
+      [](const auto& x) {
+        Matrix y = x[0];
+        for (double& v : y.v) v *= 2.5;
+        return y;
+      });
+}
+
+TEST(HeadsTest, SlicesAndConcatenationsAgreeWithTheOracle) {
+  CheckOp(
+      {{3, 10}}, [](const auto& x) { return SliceHeads(x[0], 2, 1, 3); },
+      [](const auto& x) {
+        Matrix y(3, 6);
+        for (int i = 0; i < 3; ++i) {
+          for (int j = 0; j < 6; ++j) y(i, j) = x[0](i, j / 3 * 5 + 1 + j % 3);
+        }
+        return y;
+      });
+  CheckOp(
+      {{3, 4}, {3, 3}},
+      [](const auto& x) { return ConcatHeads(x[0], x[1], 2); },
+      [](const auto& x) {
+        Matrix y(3, 10);
+        for (int i = 0; i < 3; ++i) {
+          for (int j = 0; j < 10; ++j) {
+            y(i, j) =
+                j % 5 < 2 ? x[0](i, j / 5 * 2 + j % 5) : x[1](i, j % 5 - 2);
+          }
+        }
+        return y;
+      });
 }
 
 TEST(RmsNormTest, AgreesWithTheOracle) {
@@ -103,6 +215,22 @@ TEST(RopeTest, AgreesWithTheOracle) {
         [&](const auto& x) { return Rope(x[0], table, positions); },
         [&](const auto& x) {
           return oracle::Rope(x[0], head_dim, 10000, positions);
+        });
+  }
+}
+
+TEST(RopeTest, PartsOfHeadsAndNeighboursAgreeWithTheOracle) {
+  const std::vector<int32_t> positions = {0, 5, 1, 63};
+  const RopeTable table(64, 6, 10000);
+  for (const RopeLayout& layout :
+       {RopeLayout{.head_dim = 9}, RopeLayout{.head_dim = 9, .offset = 3},
+        RopeLayout{.head_dim = 6, .interleaved = true},
+        RopeLayout{.head_dim = 9, .offset = 2, .interleaved = true}}) {
+    CheckOp(
+        {{4, 2 * layout.head_dim}},
+        [&](const auto& x) { return Rope(x[0], table, positions, layout); },
+        [&](const auto& x) {
+          return oracle::Rope(x[0], 6, 10000, positions, layout);
         });
   }
 }

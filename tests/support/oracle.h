@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "align/ops/ops.h"
 #include "align/ops/packed_batch.h"
 #include "align/ops/segments.h"
 
@@ -32,37 +33,78 @@ inline Matrix Linear(const Matrix& x, const Matrix& w, const Matrix& bias) {
   return y;
 }
 
-inline Matrix RmsNorm(const Matrix& x, const Matrix& w, double epsilon) {
+// Over each w.cols elements of a row.
+inline Matrix RmsNorm(const Matrix& x, const Matrix& w, double epsilon,
+                      double offset = 0) {
+  Matrix y(x.rows, x.cols);
+  const int64_t d = static_cast<int64_t>(w.v.size());
+  for (size_t i = 0; i < x.v.size(); i += d) {
+    double squares = 0;
+    for (int64_t j = 0; j < d; ++j) squares += x.v[i + j] * x.v[i + j];
+    const double r = 1 / std::sqrt(squares / d + epsilon);
+    for (int64_t j = 0; j < d; ++j) {
+      y.v[i + j] = x.v[i + j] * r * (offset + w.v[j]);
+    }
+  }
+  return y;
+}
+
+inline Matrix LayerNorm(const Matrix& x, const Matrix& w, const Matrix& b,
+                        double epsilon) {
   Matrix y(x.rows, x.cols);
   for (int64_t i = 0; i < x.rows; ++i) {
-    double squares = 0;
-    for (int64_t j = 0; j < x.cols; ++j) squares += x(i, j) * x(i, j);
-    const double r = 1 / std::sqrt(squares / x.cols + epsilon);
-    for (int64_t j = 0; j < x.cols; ++j) y(i, j) = x(i, j) * r * w.v[j];
+    double mean = 0, variance = 0;
+    for (int64_t j = 0; j < x.cols; ++j) mean += x(i, j) / x.cols;
+    for (int64_t j = 0; j < x.cols; ++j) {
+      variance += (x(i, j) - mean) * (x(i, j) - mean) / x.cols;
+    }
+    for (int64_t j = 0; j < x.cols; ++j) {
+      y(i, j) =
+          (x(i, j) - mean) / std::sqrt(variance + epsilon) * w.v[j] + b.v[j];
+    }
+  }
+  return y;
+}
+
+inline double Activate(double x, Activation activation) {
+  if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
+  if (activation == Activation::kGelu) {
+    return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+  }
+  return x * 0.5 *
+         (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) *
+                        (x + 0.044715 * x * x * x)));
+}
+
+inline Matrix Gated(const Matrix& gate, const Matrix& up,
+                    Activation activation) {
+  Matrix y(gate.rows, gate.cols);
+  for (size_t i = 0; i < y.v.size(); ++i) {
+    y.v[i] = Activate(gate.v[i], activation) * up.v[i];
   }
   return y;
 }
 
 inline Matrix SwiGlu(const Matrix& gate, const Matrix& up) {
-  Matrix y(gate.rows, gate.cols);
-  for (size_t i = 0; i < y.v.size(); ++i) {
-    y.v[i] = gate.v[i] / (1 + std::exp(-gate.v[i])) * up.v[i];
-  }
-  return y;
+  return Gated(gate, up, Activation::kSilu);
 }
 
-inline Matrix Rope(const Matrix& x, int64_t head_dim, double theta,
-                   const std::vector<int32_t>& positions) {
-  Matrix y(x.rows, x.cols);
-  const int64_t half = head_dim / 2;
+// `rotated` elements of each head turn, from layout.offset on.
+inline Matrix Rope(const Matrix& x, int64_t rotated, double theta,
+                   const std::vector<int32_t>& positions,
+                   const RopeLayout& layout = {}) {
+  Matrix y = x;
+  const int64_t half = rotated / 2;
+  const int64_t dim = layout.head_dim > 0 ? layout.head_dim : rotated;
   for (int64_t i = 0; i < x.rows; ++i) {
-    for (int64_t h = 0; h < x.cols; h += head_dim) {
+    for (int64_t h = layout.offset; h < x.cols; h += dim) {
       for (int64_t j = 0; j < half; ++j) {
-        const double angle =
-            positions[i] * std::pow(theta, -2.0 * j / head_dim);
-        const double a = x(i, h + j), b = x(i, h + half + j);
-        y(i, h + j) = a * std::cos(angle) - b * std::sin(angle);
-        y(i, h + half + j) = b * std::cos(angle) + a * std::sin(angle);
+        const double angle = positions[i] * std::pow(theta, -2.0 * j / rotated);
+        const int64_t first = h + (layout.interleaved ? 2 * j : j);
+        const int64_t second = first + (layout.interleaved ? 1 : half);
+        const double a = x(i, first), b = x(i, second);
+        y(i, first) = a * std::cos(angle) - b * std::sin(angle);
+        y(i, second) = b * std::cos(angle) + a * std::sin(angle);
       }
     }
   }
@@ -71,9 +113,12 @@ inline Matrix Rope(const Matrix& x, int64_t head_dim, double theta,
 
 // Every row's visible rows by walking the chain; softmax over all of them.
 inline Matrix Attention(const Matrix& q, const Matrix& k, const Matrix& v,
-                        const Segments& segments, int64_t heads,
-                        int64_t kv_heads, int64_t dim) {
-  Matrix out(q.rows, q.cols);
+                        const Segments& segments, const AttentionShape& shape) {
+  const int64_t heads = shape.heads, kv_heads = shape.kv_heads;
+  const int64_t dim = shape.head_dim, value_dim = shape.ValueDim();
+  const double scale =
+      shape.scale > 0 ? shape.scale : 1 / std::sqrt(static_cast<double>(dim));
+  Matrix out(q.rows, heads * value_dim);
   for (int32_t s = 0; s < segments.count(); ++s) {
     for (int64_t r = 0; r < segments[s].length; ++r) {
       std::vector<int64_t> seen;
@@ -81,6 +126,10 @@ inline Matrix Attention(const Matrix& q, const Matrix& k, const Matrix& v,
         const int64_t rows = c == s ? r + 1 : segments[c].length;
         for (int64_t i = 0; i < rows; ++i)
           seen.push_back(segments[c].begin + i);
+      }
+      if (shape.window > 0 &&
+          static_cast<int64_t>(seen.size()) > shape.window) {
+        seen.erase(seen.begin(), seen.end() - shape.window);
       }
       const int64_t row = segments[s].begin + r;
       for (int64_t h = 0; h < heads; ++h) {
@@ -92,13 +141,18 @@ inline Matrix Attention(const Matrix& q, const Matrix& k, const Matrix& v,
           for (int64_t d = 0; d < dim; ++d) {
             score += q(row, h * dim + d) * k(j, kv * dim + d);
           }
-          p.push_back(score / std::sqrt(static_cast<double>(dim)));
+          score *= scale;
+          if (shape.soft_cap > 0) {
+            score = shape.soft_cap * std::tanh(score / shape.soft_cap);
+          }
+          p.push_back(score);
           most = std::max(most, p.back());
         }
         for (double& x : p) sum += x = std::exp(x - most);
         for (size_t i = 0; i < seen.size(); ++i) {
-          for (int64_t d = 0; d < dim; ++d) {
-            out(row, h * dim + d) += p[i] / sum * v(seen[i], kv * dim + d);
+          for (int64_t d = 0; d < value_dim; ++d) {
+            out(row, h * value_dim + d) +=
+                p[i] / sum * v(seen[i], kv * value_dim + d);
           }
         }
       }

@@ -1,4 +1,4 @@
-#include "align/models/llama.h"
+#include "align/models/decoder.h"
 
 #include <gtest/gtest.h>
 
@@ -43,9 +43,22 @@ std::vector<float> Scores(const Model& model, const PackedBatch& batch) {
   return {scores.log_probs().begin(), scores.log_probs().end()};
 }
 
-TEST(LlamaTest, LogProbBitsDependOnNeitherSharingNorOrderNorThreads) {
+// Every family keeps the promises of the design.
+class DecoderTest : public ::testing::TestWithParam<Family> {
+ protected:
+  std::unique_ptr<Model> Create() const { return TinyModel(GetParam()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Families, DecoderTest,
+                         ::testing::ValuesIn(AllFamilies()),
+                         [](const auto& info) {
+                           return std::string(
+                               FamilyOf(TinyConfig(info.param)).model_type);
+                         });
+
+TEST_P(DecoderTest, LogProbBitsDependOnNeitherSharingNorOrderNorThreads) {
   if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
-  const std::unique_ptr<Model> model = TinyModel();
+  const std::unique_ptr<Model> model = Create();
   const Packings p;
   const std::vector<float> shared = Scores(*model, p.shared);
   EXPECT_EQ(shared, Scores(*model, p.separate));
@@ -57,9 +70,9 @@ TEST(LlamaTest, LogProbBitsDependOnNeitherSharingNorOrderNorThreads) {
   SetThreads(1);
 }
 
-TEST(LlamaTest, CachedRowsHaveTheBitsOfPackedRows) {
+TEST_P(DecoderTest, CachedRowsHaveTheBitsOfPackedRows) {
   if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
-  const std::unique_ptr<Model> model = TinyModel();
+  const std::unique_ptr<Model> model = Create();
   const Packings p;
   const Tensor packed = model->Hidden(p.shared.tokens, p.shared.segments);
   KvCache cache = model->MakeCache();
@@ -81,11 +94,11 @@ TEST(LlamaTest, CachedRowsHaveTheBitsOfPackedRows) {
   EXPECT_EQ(cache.length(first), 26);
 }
 
-TEST(LlamaTest, SharedAndSeparateGradientsAgree) {
+TEST_P(DecoderTest, SharedAndSeparateGradientsAgree) {
   const Packings p;
   std::vector<std::vector<float>> grads;
   for (const PackedBatch* batch : {&p.shared, &p.separate}) {
-    const std::unique_ptr<Model> model = TinyModel();
+    const std::unique_ptr<Model> model = Create();
     model->params().EnableGradients();
     const TokenScores scores =
         ScoreTokens(model->Hidden(batch->tokens, batch->segments),
@@ -106,9 +119,9 @@ TEST(LlamaTest, SharedAndSeparateGradientsAgree) {
 
 // The whole model as one function: a step along the gradient changes the value
 // by step * |gradient|^2.
-TEST(LlamaTest, GradientPredictsTheChangeOfTheLoss) {
+TEST_P(DecoderTest, GradientPredictsTheChangeOfTheLoss) {
   const Packings p;
-  const std::unique_ptr<Model> model = TinyModel(1, /*tied=*/true);
+  const std::unique_ptr<Model> model = Create();
   const auto value = [&] {
     double sum = 0;
     for (float x : Scores(*model, p.shared)) sum += x;
@@ -138,6 +151,33 @@ TEST(LlamaTest, GradientPredictsTheChangeOfTheLoss) {
   EXPECT_NEAR((up + down) / 2, before, 4e-3);
 }
 
+TEST_P(DecoderTest, SaveThenLoadIsBitEqual) {
+  const std::string directory =
+      ::testing::TempDir() + "/align_decoder_test_" +
+      std::string(FamilyOf(TinyConfig(GetParam())).model_type);
+  const std::unique_ptr<Model> model = Create();
+  ASSERT_TRUE(SaveModel(*model, directory, "").ok());
+  auto loaded = LoadModel(directory);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->params().Hash(), model->params().Hash());
+  EXPECT_EQ((*loaded)->config(), model->config());
+  // What BF16 rounds off is gone after the first time.
+  ASSERT_TRUE(SaveModel(*model, directory, "", WeightFormat::kBf16).ok());
+  loaded = LoadModel(directory);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ASSERT_TRUE(SaveModel(**loaded, directory, "", WeightFormat::kBf16).ok());
+  EXPECT_EQ((*LoadModel(directory))->params().Hash(),
+            (*loaded)->params().Hash());
+  const auto reward = LoadRewardModel(directory, Rng(5));
+  ASSERT_TRUE(reward.ok()) << reward.status();
+  EXPECT_EQ((*reward)->Head().shape(), Shape({1, 32}));
+  ASSERT_TRUE(SaveModel(**reward, directory, "").ok());
+  const auto again = LoadRewardModel(directory, Rng(6));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->params().Hash(), (*reward)->params().Hash());
+  std::filesystem::remove_all(directory);
+}
+
 TEST(ModelTest, SaveThenLoadIsBitEqual) {
   const std::string directory = ::testing::TempDir() + "/align_model_test";
   for (bool tied : {false, true}) {
@@ -148,6 +188,48 @@ TEST(ModelTest, SaveThenLoadIsBitEqual) {
     EXPECT_EQ((*loaded)->params().Hash(), model->params().Hash());
     EXPECT_EQ((*loaded)->config(), model->config());
   }
+  std::filesystem::remove_all(directory);
+}
+
+// The first GPT-2 files name tensors without "transformer.".
+TEST(ModelTest, FilesOfABareTrunkAreRead) {
+  const std::string directory = ::testing::TempDir() + "/align_bare_test";
+  const std::unique_ptr<Model> model = TinyModel(Family::kGpt2);
+  ASSERT_TRUE(SaveModel(*model, directory, "").ok());
+  std::vector<TensorToWrite> tensors;
+  for (const ParamSpec& spec : model->params().specs()) {
+    tensors.push_back({.name = spec.name.substr(sizeof("transformer.") - 1),
+                       .shape = spec.shape,
+                       .values = model->params().Get(spec.name).values()});
+  }
+  ASSERT_TRUE(WriteCheckpoint(directory, std::move(tensors)).ok());
+  const auto loaded = LoadModel(directory);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->params().Hash(), model->params().Hash());
+  std::filesystem::remove_all(directory);
+}
+
+TEST(ModelTest, ShardsAndOneFileReplaceEachOther) {
+  const std::string directory = ::testing::TempDir() + "/align_shards_test";
+  for (const uint64_t seed : {1, 2, 3}) {
+    const std::unique_ptr<Model> model = TinyModel(seed);
+    const int64_t most = seed == 2 ? 10'000 : kMaxShardBytes;
+    ASSERT_TRUE(
+        SaveModel(*model, directory, "", WeightFormat::kF32, most).ok());
+    EXPECT_EQ(
+        std::filesystem::exists(directory + "/model.safetensors.index.json"),
+        seed == 2);
+    const auto loaded = LoadModel(directory);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ((*loaded)->params().Hash(), model->params().Hash());
+  }
+  int shards = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (!entry.path().filename().string().starts_with("model-")) continue;
+    ++shards;
+    EXPECT_LE(entry.file_size(), 11'000u);  // with its header
+  }
+  EXPECT_GT(shards, 4);
   std::filesystem::remove_all(directory);
 }
 

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "align/models/model.h"
+#include "align/ops/ops.h"
+
+namespace align {
+
+// Attention of a block's queries, keys and values, positions already in them,
+// over what holds the earlier keys: the packed batch or a cache.
+using Attend =
+    std::function<Tensor(const Tensor& q, const Tensor& k, const Tensor& v)>;
+
+// The walk that all decoders share: embedding, blocks in order, final norm;
+// packed, or over a key/value cache. What is in a block is the family's.
+class Decoder : public Model {
+ public:
+  Tensor Hidden(std::span<const int32_t> tokens,
+                const Segments& segments) const final;
+  Tensor HiddenCached(std::span<const int32_t> tokens,
+                      std::span<const CachedRows> rows,
+                      KvCache& cache) const final;
+  KvCache MakeCache() const final;
+
+ protected:
+  using Model::Model;
+
+  // The attention of one layer. All layers store rows of the same width.
+  virtual AttentionShape Shape(int64_t layer) const = 0;
+  // Rows [N, D] of tokens at `positions`.
+  virtual Tensor Embed(std::span<const int32_t> tokens,
+                       std::span<const int32_t> positions) const = 0;
+  virtual Tensor Block(int64_t layer, const Tensor& x,
+                       std::span<const int32_t> positions,
+                       const Attend& attend) const = 0;
+  virtual Tensor FinalNorm(const Tensor& x) const = 0;
+
+  // The parameter NAME.weight, and NAME.bias or an undefined tensor.
+  const Tensor& Weight(const std::string& name) const;
+  Tensor Bias(const std::string& name) const;
+  // x NAME.weight^T, plus NAME.bias if there is one.
+  Tensor Project(const Tensor& x, const std::string& name) const;
+};
+
+}  // namespace align

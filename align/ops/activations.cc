@@ -1,0 +1,38 @@
+#include "align/kernels/activations.h"
+
+#include "align/base/check.h"
+#include "align/ops/ops.h"
+#include "align/tensor/tape.h"
+
+namespace align {
+
+Tensor GatedActivation(const Tensor& gate, const Tensor& up,
+                       Activation activation) {
+  ALIGN_CHECK(gate.shape() == up.shape())
+      << "[GatedActivation] " << ToString(gate.shape()) << " and "
+      << ToString(up.shape());
+  Tensor out = Tensor::Empty(gate.shape());
+  kernels::GatedForward(activation, gate.data(), up.data(), out.size(),
+                        out.data());
+  return Record("GatedActivation", out, {gate, up}, [=](const float* grad) {
+    kernels::GatedBackward(activation, gate.data(), up.data(), grad,
+                           gate.size(),
+                           gate.requires_grad() ? gate.grad() : nullptr,
+                           up.requires_grad() ? up.grad() : nullptr);
+  });
+}
+
+Tensor SwiGlu(const Tensor& gate, const Tensor& up) {
+  return GatedActivation(gate, up, Activation::kSilu);
+}
+
+Tensor Activate(const Tensor& x, Activation activation) {
+  Tensor out = Tensor::Empty(x.shape());
+  kernels::GatedForward(activation, x.data(), nullptr, x.size(), out.data());
+  return Record("Activate", out, {x}, [=](const float* grad) {
+    kernels::GatedBackward(activation, x.data(), nullptr, grad, x.size(),
+                           x.grad(), nullptr);
+  });
+}
+
+}  // namespace align
