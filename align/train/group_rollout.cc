@@ -161,16 +161,11 @@ void AddLengthMetrics(const GroupRollout& rollout, MetricSums& metrics) {
                                           static_cast<double>(lengths.size())};
 }
 
-// The elements that belong to the members' tokens.
-void AppendTokens(const Eigen::ArrayXd& from, int64_t begin, int64_t end,
+// The elements from `begin` to `end`, if there are any elements.
+template <class Values>
+void AppendTokens(const Values& from, int64_t begin, int64_t end,
                   std::vector<double>& to) {
   if (from.size() == 0) return;
-  to.insert(to.end(), from.begin() + begin, from.begin() + end);
-}
-
-void AppendTokens(const std::vector<double>& from, int64_t begin, int64_t end,
-                  std::vector<double>& to) {
-  if (from.empty()) return;
   to.insert(to.end(), from.begin() + begin, from.begin() + end);
 }
 
@@ -178,9 +173,9 @@ void AppendTokens(const std::vector<double>& from, int64_t begin, int64_t end,
 std::vector<bool> LeftOut(const GroupRollout& rollout,
                           const GroupRolloutOptions& options) {
   std::vector<bool> left_out(rollout.stopped.size(), false);
-  for (size_t i = 0; i < left_out.size(); ++i) {
-    left_out[i] = options.mask_truncated_completions && !rollout.stopped[i];
-  }
+  if (!options.mask_truncated_completions) return left_out;
+  left_out = rollout.stopped;
+  left_out.flip();
   return left_out;
 }
 
@@ -310,8 +305,7 @@ absl::Status GroupRollouts::TakeBaselines() {
   return absl::OkStatus();
 }
 
-// Whole groups, up to `max_tokens` at a time: how they share a batch changes no
-// number.
+// Whole groups, up to `max_tokens` at a time, which changes no number.
 absl::Status GroupRollouts::ScoreReference() {
   PackedBatch packed;
   const auto flush = [&]() -> absl::Status {
