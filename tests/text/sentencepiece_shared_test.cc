@@ -149,23 +149,35 @@ TEST(SentencePieceSharedTest, StoriesMatchSpmEncode) {
   ExpectParity(kShared + "/models/stories260k/tokenizer.model");
 }
 
-TEST(SentencePieceSharedTest, NfkcModelWithoutByteFallbackMatchesSpmEncode) {
-  if (!HasProgram("spm_train")) GTEST_SKIP() << "spm_train not installed";
+// A model trained on the lines with further `flags` gives spm_encode's ids.
+void ExpectParityOfTrained(const std::string& flags) {
+  SCOPED_TRACE(flags);
   const std::string base =
-      ::testing::TempDir() + "/align_spm_nfkc_" + std::to_string(::getpid());
+      ::testing::TempDir() + "/align_spm_trained_" + std::to_string(::getpid());
   std::string corpus;
   for (const std::string& line : Lines()) corpus += line + "\n";
   ASSERT_TRUE(WriteFileAtomically(base + ".txt", corpus).ok());
-  const std::string command =
-      "spm_train --model_type=bpe --vocab_size=600 --input=" + base +
-      ".txt --character_coverage=0.999 --user_defined_symbols='<sep>' "
-      "--model_prefix=" +
-      base + " > /dev/null 2>&1";
+  const std::string command = "spm_train --vocab_size=600 --input=" + base +
+                              ".txt --model_prefix=" + base + " " + flags +
+                              " > /dev/null 2>&1";
   ASSERT_EQ(std::system(command.c_str()), 0);
   ExpectParity(base + ".model");
   for (const char* end : {".txt", ".model", ".vocab"}) {
     std::filesystem::remove(base + end);
   }
+}
+
+TEST(SentencePieceSharedTest, TrainedModelsMatchSpmEncode) {
+  if (!HasProgram("spm_train")) GTEST_SKIP() << "spm_train not installed";
+  ExpectParityOfTrained(
+      "--model_type=bpe --character_coverage=0.999 "
+      "--user_defined_symbols='<sep>'");
+  ExpectParityOfTrained(
+      "--model_type=unigram --character_coverage=0.98 "
+      "--user_defined_symbols='<sep>,the'");
+  ExpectParityOfTrained(
+      "--model_type=unigram --byte_fallback=true "
+      "--normalization_rule_name=nmt_nfkc_cf");
 }
 
 }  // namespace

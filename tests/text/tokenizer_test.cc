@@ -12,6 +12,7 @@
 #include "align/text/byte_tokenizer.h"
 #include "align/text/sentencepiece.h"
 #include "proto/sentencepiece.pb.h"
+#include "tests/support/tokenizer_json.h"
 
 namespace align {
 namespace {
@@ -164,9 +165,37 @@ TEST(SentencePieceTest, ContradictionsAreRefused) {
   AddPiece(model, "<0xZZ>", 0, Piece::BYTE);
   EXPECT_THAT(Message(ParseStatus(model)), HasSubstr("<0x00> to <0xFF>"));
   model = SmallModel();
-  model.mutable_trainer_spec()->clear_model_type();
+  model.mutable_trainer_spec()->set_model_type(
+      pb::SentencePieceModel::Trainer::WORD);
   EXPECT_EQ(ParseStatus(model).code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(Message(ParseStatus(model)), HasSubstr("UNIGRAM"));
+  EXPECT_THAT(Message(ParseStatus(model)), HasSubstr("WORD"));
+}
+
+TEST(SentencePieceTest, UnigramTakesTheBestPath) {
+  pb::SentencePieceModel model = SmallModel();
+  model.mutable_trainer_spec()->set_model_type(
+      pb::SentencePieceModel::Trainer::UNIGRAM);
+  AddPiece(model, "ba", -0.5f);
+  AddPiece(model, "<x>", 0, Piece::USER_DEFINED);
+  const auto tokenizer = Build(model);
+  EXPECT_THAT(tokenizer->Encode(" ab"), ElementsAre(7));
+  // -1 - 1 against -10 - 0.5 - 11; the unused "abab" does not count.
+  EXPECT_THAT(tokenizer->Encode("abab"), ElementsAre(5, 5));
+  EXPECT_THAT(tokenizer->Encode("aba"), ElementsAre(3, 9));
+  EXPECT_THAT(tokenizer->Encode("axyb<x>"), ElementsAre(3, 0, 4, 10));
+  for (const int32_t id : tokenizer->Encode("<s></s><unk>")) EXPECT_EQ(id, 0);
+  AddBytes(model);
+  EXPECT_EQ(Build(model)->Decode(Build(model)->Encode("ab \xc3\xa9")),
+            "ab \xc3\xa9");
+}
+
+TEST(SentencePieceTest, UnigramIsNotQuadratic) {
+  pb::SentencePieceModel model = SmallModel();
+  model.mutable_trainer_spec()->set_model_type(
+      pb::SentencePieceModel::Trainer::UNIGRAM);
+  EXPECT_EQ(Build(model)->Encode(std::string(1 << 20, 'a')).size(), 1u << 20);
+  AddPiece(model, std::string(2000, 'a'), -1);
+  EXPECT_THAT(Message(ParseStatus(model)), HasSubstr("at most 1024"));
 }
 
 TEST(SentencePieceTest, HostileCharsmapIsRefusedOrHarmless) {
@@ -263,7 +292,21 @@ TEST_F(LoadTokenizerTest, ByteTokenizerOnlyWhenTheConfigSaysSo) {
             absl::StatusCode::kInvalidArgument);
 }
 
-TEST_F(LoadTokenizerTest, TokenizerModelComesFirst) {
+TEST_F(LoadTokenizerTest, TokenizerJsonComesFirstAndItsNamesFromBeside) {
+  Write("tokenizer.model", SmallModel().SerializeAsString());
+  Write("tokenizer.json", ByteLevelJson().Text());
+  Write("special_tokens_map.json", R"({"eos_token": {"content": "<|end|>"}})");
+  Write("tokenizer_config.json", R"({"bos_token": null})");
+  auto tokenizer = LoadTokenizer(dir_);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->vocab_size(), 263);
+  EXPECT_EQ((*tokenizer)->eos_id(), 262);
+  EXPECT_EQ((*tokenizer)->bos_id(), std::nullopt);
+  Write("tokenizer_config.json", R"({"eos_token": "</s>"})");
+  EXPECT_THAT(Message(LoadTokenizer(dir_).status()), HasSubstr("\"</s>\""));
+}
+
+TEST_F(LoadTokenizerTest, TokenizerModelComesBeforeTheByteTokenizer) {
   Write("tokenizer_config.json", "{\"tokenizer_class\": \"ByteTokenizer\"}");
   Write("tokenizer.model", SmallModel().SerializeAsString());
   auto tokenizer = LoadTokenizer(dir_);
