@@ -118,11 +118,11 @@ absl::StatusOr<Trainer> MakeTrainer(const OracleFile& file, Head head) {
   const std::vector<double> betas = Numbers(hyper["betas"]);
   trainer.optimizer = std::make_unique<train::Optimizer>(
       train::OptimizerOptions{.learning_rate = Number(hyper["lr"]),
-                          .beta1 = betas.at(0),
-                          .beta2 = betas.at(1),
-                          .epsilon = Number(hyper["eps"]),
-                          .weight_decay = Number(hyper["weight_decay"]),
-                          .decay_vectors = decay_vectors},
+                              .beta1 = betas.at(0),
+                              .beta2 = betas.at(1),
+                              .epsilon = Number(hyper["eps"]),
+                              .weight_decay = Number(hyper["weight_decay"]),
+                              .decay_vectors = decay_vectors},
       factor, trainer.stores);
   trainer.max_grad_norm = NumberOr(hyper, "max_grad_norm", 0);
   return trainer;
