@@ -5,16 +5,13 @@
 
 #include "align/base/memory.h"
 #include "align/config/compare_plan.h"
+#include "align/config/settings.h"
 #include "align/models/model_config.h"
 #include "align/models/tensor_spec.h"
 #include "proto/config.pb.h"
 
 namespace align {
 namespace {
-
-// Copies of a model's weights that training it holds: the weights, their
-// gradients and AdamW's two moments.
-constexpr int64_t kTrained = 4;
 
 struct Sizes {
   int64_t policy = 0;  // parameters
@@ -47,17 +44,30 @@ absl::StatusOr<Sizes> ReadSizes(const pb::CompareConfig& config) {
   return sizes;
 }
 
-// Parameters, gradients and moments that a stage holds at its fullest.
-int64_t FloatsHeld(const pb::CompareConfig& config, const std::string& stage,
-                   const Sizes& sizes) {
+const pb::StageTraining& TrainingOf(const pb::CompareConfig& config,
+                                    const std::string& stage) {
+  if (stage == "sft") return config.sft().training();
+  if (stage == "reward_model") return config.reward_model();
+  if (stage == "dpo") return config.dpo().training();
+  if (stage == "rso") return config.rso().training();
+  if (stage == "ppo") return config.ppo().training();
+  return pb::StageTraining::default_instance();
+}
+
+// Parameters, gradients and optimizer state that a stage holds at its fullest.
+absl::StatusOr<int64_t> FloatsHeld(const pb::CompareConfig& config,
+                                   const std::string& stage,
+                                   const Sizes& sizes) {
   const int64_t policy = sizes.policy, reward = sizes.reward;
+  ALIGN_ASSIGN_OR_RETURN(const int64_t trained,
+                         TrainedCopies(TrainingOf(config, stage).optimizer()));
   if (stage == "prompts") return config.prompts().sampled() ? policy : 0;
-  if (stage == "sft") return config.sft().enabled() ? kTrained * policy : 0;
+  if (stage == "sft") return config.sft().enabled() ? trained * policy : 0;
   if (stage == "pairs") return policy;
-  if (stage == "reward_model") return kTrained * reward;
+  if (stage == "reward_model") return trained * reward;
   // The reference besides; RSO's sampling before it holds less.
-  if (stage == "dpo" || stage == "rso") return (kTrained + 1) * policy;
-  if (stage == "ppo") return (kTrained + 1) * (policy + reward);
+  if (stage == "dpo" || stage == "rso") return (trained + 1) * policy;
+  if (stage == "ppo") return (trained + 1) * (policy + reward);
   // Held-out replies are scored under SFT too.
   return 2 * policy + (stage == "eval_best_of_n" ? reward : 0);
 }
@@ -78,7 +88,9 @@ absl::StatusOr<std::string> DescribeCompareJob(
       "\nmemory for weights, gradients, moments and references, by stage:\n";
   int64_t largest = 0;
   for (const CompareStage& stage : stages) {
-    const int64_t floats = FloatsHeld(config, stage.name, sizes) + sizes.judge;
+    ALIGN_ASSIGN_OR_RETURN(int64_t floats,
+                           FloatsHeld(config, stage.name, sizes));
+    floats += sizes.judge;
     largest = std::max(largest, floats);
     text += "  " + stage.name +
             std::string(16 - std::min<size_t>(15, stage.name.size()), ' ') +

@@ -271,6 +271,12 @@ absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
   return settings;
 }
 
+absl::StatusOr<int64_t> TrainedCopies(const pb::OptimizerConfig& config) {
+  ALIGN_ASSIGN_OR_RETURN(const train::OptimizerOptions options,
+                         ReadUpdateRule(config));
+  return 2 + static_cast<int64_t>(train::StateNames(options).size());
+}
+
 absl::StatusOr<samplers::SamplingOptions> ReadSampling(
     const pb::SamplingConfig& config) {
   const samplers::SamplingOptions options = Sampling(config);

@@ -37,6 +37,10 @@ struct StepSettings {
 absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
                                            int64_t steps);
 
+// Floats that training a parameter with this rule holds: its value, its
+// gradient and the optimizer's state; 4 for AdamW. Errors of ReadOptimizer.
+absl::StatusOr<int64_t> TrainedCopies(const pb::OptimizerConfig& config);
+
 // The same for sampling. Stop ids are the caller's.
 absl::StatusOr<samplers::SamplingOptions> ReadSampling(
     const pb::SamplingConfig& config);

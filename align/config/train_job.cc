@@ -248,10 +248,12 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
                          LoadTokenizer(TokenizerOf(config)));
   ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                          MakeModel(config, *tokenizer));
+  ALIGN_ASSIGN_OR_RETURN(const int64_t trained,
+                         TrainedCopies(config.optimizer()));
   std::vector<HeldModel> held = {
       {.role = config.method() == "reward" ? "reward model" : "policy",
        .parameters = model->params().parameter_count(),
-       .copies = 4}};
+       .copies = trained}};
   if (HoldsReference(config)) {
     held.push_back({.role = "reference", .parameters = held[0].parameters});
   } else if (SamplesReplies(config)) {

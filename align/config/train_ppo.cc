@@ -140,14 +140,16 @@ absl::Status PreparePpo(const pb::TrainConfig& config,
 absl::StatusOr<std::vector<HeldModel>> PpoModelsBeside(
     const pb::TrainConfig& config, const Model& policy) {
   std::vector<HeldModel> held;
+  ALIGN_ASSIGN_OR_RETURN(const int64_t trained,
+                         TrainedCopies(config.optimizer()));
   if (SharedCritic(config)) {
     held.push_back({.role = "value head",
                     .parameters = policy.config().hidden_size + 1,
-                    .copies = 4});
+                    .copies = trained});
   } else {
     ALIGN_ASSIGN_OR_RETURN(
         held.emplace_back(),
-        HeldFromDirectory("critic", CriticDirectory(config), 4));
+        HeldFromDirectory("critic", CriticDirectory(config), trained));
   }
   if (config.reward().has_model()) {
     ALIGN_ASSIGN_OR_RETURN(

@@ -42,7 +42,7 @@ std::string TokenizerOf(const pb::TrainConfig& config);
 WeightFormat WeightFormatOf(const pb::TrainConfig& config);
 
 // A model of a run, for the account of its memory; `copies` of its values are
-// held: 4 (values, gradients, two moments) when it is trained, else 1.
+// held: TrainedCopies when it is trained, else 1.
 struct HeldModel {
   std::string role;
   int64_t parameters = 0;

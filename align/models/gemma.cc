@@ -1,8 +1,5 @@
 // Gemma (Gemma Team 2024, arXiv 2403.08295): Llama with GeGLU, norm weights
 // relative to 1, embeddings scaled by the root of their width, and a tied head.
-#include <memory>
-#include <string>
-
 #include "align/models/llama.h"
 #include "align/models/model_family.h"
 
@@ -47,21 +44,13 @@ constexpr ModelFamily kGemmaFamily = {
     .model_type = "gemma",
     .language_model = "GemmaForCausalLM",
     .sequence_classifier = "GemmaForSequenceClassification",
-    .trunk = "model.",
-    .embedding = "model.embed_tokens.weight",
-    .head = "lm_head.weight",
     .norm_start = 0,
     .defaults = Defaults,
     .read = Read,
     .write = Write,
     .validate = ValidateLlama,
-    .trunk_tensors =
-        [](const ModelConfig& config) {
-          return LlamaTensors(config, kOptions);
-        },
-    .make = [](const ModelConfig& config) -> std::unique_ptr<Model> {
-      return std::make_unique<Llama>(config, kOptions);
-    },
+    .trunk_tensors = TensorsOfLlama<kOptions>,
+    .make = MakeLlama<kOptions>,
 };
 
 }  // namespace align

@@ -2,8 +2,6 @@
 // and logits, a window in every other layer, norms before and after attention
 // and MLP, and a scale of scores of its own.
 #include <algorithm>
-#include <memory>
-#include <string>
 
 #include "align/models/llama.h"
 #include "align/models/model_family.h"
@@ -84,21 +82,13 @@ constexpr ModelFamily kGemma2Family = {
     .model_type = "gemma2",
     .language_model = "Gemma2ForCausalLM",
     .sequence_classifier = "Gemma2ForSequenceClassification",
-    .trunk = "model.",
-    .embedding = "model.embed_tokens.weight",
-    .head = "lm_head.weight",
     .norm_start = 0,
     .defaults = Defaults,
     .read = Read,
     .write = Write,
     .validate = ValidateLlama,
-    .trunk_tensors =
-        [](const ModelConfig& config) {
-          return LlamaTensors(config, kOptions);
-        },
-    .make = [](const ModelConfig& config) -> std::unique_ptr<Model> {
-      return std::make_unique<Llama>(config, kOptions);
-    },
+    .trunk_tensors = TensorsOfLlama<kOptions>,
+    .make = MakeLlama<kOptions>,
 };
 
 }  // namespace align

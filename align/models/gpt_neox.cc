@@ -193,7 +193,6 @@ constexpr ModelFamily kGptNeoxFamily = {
     .trunk = "gpt_neox.",
     .embedding = "gpt_neox.embed_in.weight",
     .head = "embed_out.weight",
-    .norm_start = 1,
     .defaults = Defaults,
     .read = Read,
     .write = Write,

@@ -267,6 +267,8 @@ void Write(const ModelConfig& config, JsonWriter& json) {
   json.Field("mlp_bias", config.mlp_bias);
 }
 
+constexpr LlamaOptions kOptions = {};
+
 }  // namespace
 
 constexpr ModelFamily kLlamaFamily = {
@@ -274,21 +276,12 @@ constexpr ModelFamily kLlamaFamily = {
     .model_type = "llama",
     .language_model = "LlamaForCausalLM",
     .sequence_classifier = "LlamaForSequenceClassification",
-    .trunk = "model.",
-    .embedding = "model.embed_tokens.weight",
-    .head = "lm_head.weight",
-    .norm_start = 1,
     .defaults = [] { return ModelConfig(); },
     .read = Read,
     .write = Write,
     .validate = ValidateLlama,
-    .trunk_tensors =
-        [](const ModelConfig& config) {
-          return LlamaTensors(config, LlamaOptions());
-        },
-    .make = [](const ModelConfig& config) -> std::unique_ptr<Model> {
-      return std::make_unique<Llama>(config, LlamaOptions());
-    },
+    .trunk_tensors = TensorsOfLlama<kOptions>,
+    .make = MakeLlama<kOptions>,
 };
 
 }  // namespace align

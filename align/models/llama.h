@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -72,6 +73,15 @@ struct LlamaParts {
 std::vector<TensorSpec> LlamaTensors(const ModelConfig& config,
                                      const LlamaOptions& options,
                                      const LlamaParts& parts = {});
+// trunk_tensors and make of a family that is Llama with these options.
+template <const LlamaOptions& kOptions>
+std::vector<TensorSpec> TensorsOfLlama(const ModelConfig& config) {
+  return LlamaTensors(config, kOptions);
+}
+template <const LlamaOptions& kOptions>
+std::unique_ptr<Model> MakeLlama(const ModelConfig& config) {
+  return std::make_unique<Llama>(config, kOptions);
+}
 
 // A window in all layers from the field sliding_window, null for none.
 absl::Status ReadWindow(const ConfigFields& fields, ModelConfig& config);

@@ -1,8 +1,5 @@
 // Mistral (Jiang et al. 2023, arXiv 2310.06825): Llama whose rows see a window
 // of the positions before them.
-#include <memory>
-#include <string>
-
 #include "align/models/llama.h"
 #include "align/models/model_family.h"
 
@@ -38,21 +35,12 @@ constexpr ModelFamily kMistralFamily = {
     .model_type = "mistral",
     .language_model = "MistralForCausalLM",
     .sequence_classifier = "MistralForSequenceClassification",
-    .trunk = "model.",
-    .embedding = "model.embed_tokens.weight",
-    .head = "lm_head.weight",
-    .norm_start = 1,
     .defaults = Defaults,
     .read = Read,
     .write = Write,
     .validate = ValidateLlama,
-    .trunk_tensors =
-        [](const ModelConfig& config) {
-          return LlamaTensors(config, kOptions);
-        },
-    .make = [](const ModelConfig& config) -> std::unique_ptr<Model> {
-      return std::make_unique<Llama>(config, kOptions);
-    },
+    .trunk_tensors = TensorsOfLlama<kOptions>,
+    .make = MakeLlama<kOptions>,
 };
 
 }  // namespace align

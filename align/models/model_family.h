@@ -25,11 +25,11 @@ struct ModelFamily {
   std::string_view sequence_classifier;
   // Names of tensors: what all of the trunk start with, the embedding table
   // [V, D] and the head [V, D] that is there unless the two are tied.
-  std::string_view trunk;
-  std::string_view embedding;
-  std::string_view head;
+  std::string_view trunk = "model.";
+  std::string_view embedding = "model.embed_tokens.weight";
+  std::string_view head = "lm_head.weight";
   // What a new model's norm weights are, such that they change nothing.
-  float norm_start;
+  float norm_start = 1;
 
   // What transformers takes for fields that config.json does not have.
   ModelConfig (*defaults)();

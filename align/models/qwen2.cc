@@ -1,8 +1,5 @@
 // Qwen 2 and 2.5 (Yang et al. 2024, arXiv 2407.10671): Llama with biases on
 // queries, keys and values.
-#include <memory>
-#include <string>
-
 #include "align/models/llama.h"
 #include "align/models/model_family.h"
 
@@ -37,21 +34,12 @@ constexpr ModelFamily kQwen2Family = {
     .model_type = "qwen2",
     .language_model = "Qwen2ForCausalLM",
     .sequence_classifier = "Qwen2ForSequenceClassification",
-    .trunk = "model.",
-    .embedding = "model.embed_tokens.weight",
-    .head = "lm_head.weight",
-    .norm_start = 1,
     .defaults = Defaults,
     .read = Read,
     .write = Write,
     .validate = ValidateLlama,
-    .trunk_tensors =
-        [](const ModelConfig& config) {
-          return LlamaTensors(config, kOptions);
-        },
-    .make = [](const ModelConfig& config) -> std::unique_ptr<Model> {
-      return std::make_unique<Llama>(config, kOptions);
-    },
+    .trunk_tensors = TensorsOfLlama<kOptions>,
+    .make = MakeLlama<kOptions>,
 };
 
 }  // namespace align

@@ -1,8 +1,5 @@
 // Qwen 3 (Yang et al. 2025, arXiv 2505.09388): Llama with heads of their own
 // size, whose queries and keys are normalised before they rotate.
-#include <memory>
-#include <string>
-
 #include "align/models/llama.h"
 #include "align/models/model_family.h"
 
@@ -39,21 +36,12 @@ constexpr ModelFamily kQwen3Family = {
     .model_type = "qwen3",
     .language_model = "Qwen3ForCausalLM",
     .sequence_classifier = "Qwen3ForSequenceClassification",
-    .trunk = "model.",
-    .embedding = "model.embed_tokens.weight",
-    .head = "lm_head.weight",
-    .norm_start = 1,
     .defaults = Defaults,
     .read = Read,
     .write = Write,
     .validate = ValidateLlama,
-    .trunk_tensors =
-        [](const ModelConfig& config) {
-          return LlamaTensors(config, kOptions);
-        },
-    .make = [](const ModelConfig& config) -> std::unique_ptr<Model> {
-      return std::make_unique<Llama>(config, kOptions);
-    },
+    .trunk_tensors = TensorsOfLlama<kOptions>,
+    .make = MakeLlama<kOptions>,
 };
 
 }  // namespace align
