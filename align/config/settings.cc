@@ -168,7 +168,42 @@ absl::StatusOr<train::OptimizerOptions> ReadUpdateRule(
     return InvalidArgument(
         "optimizer.momentum and optimizer.nesterov: only sgd has them");
   }
+  if (options.nesterov && options.momentum == 0) {
+    return InvalidArgument(
+        "optimizer.nesterov: expected optimizer.momentum above 0 with it");
+  }
   return options;
+}
+
+// Keys that the schedule would not read, and one that it needs.
+absl::Status CheckScheduleKeys(const pb::OptimizerConfig& config,
+                               train::ScheduleKind kind) {
+  using Kind = train::ScheduleKind;
+  const bool cosine =
+      kind == Kind::kCosine || kind == Kind::kCosineWithRestarts ||
+      kind == Kind::kCosineWithMinimum || kind == Kind::kWarmupStableDecay;
+  const bool ends_above_zero = kind == Kind::kCosineWithMinimum ||
+                               kind == Kind::kWarmupStableDecay ||
+                               kind == Kind::kPolynomial;
+  const char* key = nullptr;
+  if (config.has_cycles() && !cosine) key = "cycles";
+  if (config.has_min_lr_ratio() && !ends_above_zero) key = "min_lr_ratio";
+  if (config.has_power() && kind != Kind::kPolynomial) key = "power";
+  if (config.has_decay_steps() && kind != Kind::kWarmupStableDecay) {
+    key = "decay_steps";
+  }
+  const std::string name =
+      config.has_schedule() ? config.schedule() : "constant";
+  if (key != nullptr) {
+    return InvalidArgument("optimizer." + std::string(key) +
+                           ": not a key of schedule '" + name + "'");
+  }
+  if (kind == Kind::kWarmupStableDecay && config.decay_steps() < 1) {
+    return InvalidArgument(
+        "optimizer.decay_steps: " + std::to_string(config.decay_steps()) +
+        "; schedule '" + name + "' expects at least 1");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<train::ScheduleOptions> ReadSchedule(
@@ -178,6 +213,7 @@ absl::StatusOr<train::ScheduleOptions> ReadSchedule(
     ALIGN_ASSIGN_OR_RETURN(options.kind,
                            train::ParseScheduleKind(config.schedule()));
   }
+  ALIGN_RETURN_IF_ERROR(CheckScheduleKeys(config, options.kind));
   if (options.kind == train::ScheduleKind::kCosineWithRestarts) {
     options.cycles = 1;  // of transformers
   }
@@ -264,8 +300,9 @@ absl::StatusOr<StepSettings> ReadOptimizer(const pb::OptimizerConfig& config,
       CheckRange("optimizer.max_grad_norm", settings.max_grad_norm,
                  settings.max_grad_norm >= 0, "0 (no clipping) or more"));
   if (config.has_norm_type()) {
-    ALIGN_ASSIGN_OR_RETURN(settings.norm,
-                           train::ParseNormKind(config.norm_type()));
+    const auto norm = train::ParseNormKind(config.norm_type());
+    if (!norm.ok()) return Annotate(norm.status(), "optimizer.norm_type");
+    settings.norm = *norm;
   }
   ALIGN_ASSIGN_OR_RETURN(settings.schedule, ReadSchedule(config, steps));
   return settings;

@@ -101,6 +101,25 @@ TEST_F(TrainJobTest, LossesAreRefusedByNameAndByWhatTheyNeed) {
               HasSubstr("data.train: no pair has a margin; loss rpo_sq"));
 }
 
+TEST_F(TrainJobTest, OptimizerKeysThatNothingReadsAreRefused) {
+  const auto message = [&](const std::string& optimizer) {
+    LearnFromRecords("preference");
+    SetLosses("optimizer { " + optimizer + " }");
+    return Message(ResolveTrainConfig(config_));
+  };
+  EXPECT_THAT(message("schedule: \"linear\" min_lr_ratio: 0.1"),
+              HasSubstr("optimizer.min_lr_ratio: not a key of schedule "
+                        "'linear'"));
+  EXPECT_THAT(message("cycles: 2"), HasSubstr("schedule 'constant'"));
+  EXPECT_THAT(message("schedule: \"warmup_stable_decay\""),
+              HasSubstr("optimizer.decay_steps: 0;"));
+  EXPECT_THAT(message("norm_type: \"3\""),
+              HasSubstr("optimizer.norm_type: norm '3' is unknown"));
+  EXPECT_THAT(message("name: \"sgd\" nesterov: true"),
+              HasSubstr("optimizer.nesterov: expected"));
+  EXPECT_THAT(message("momentum: 0.9"), HasSubstr("only sgd has them"));
+}
+
 TEST_F(TrainJobTest, AReferenceIsHeldOnlyForALossThatNeedsOne) {
   LearnFromRecords("preference");
   ASSERT_TRUE(ResolveTrainConfig(config_).ok());
