@@ -8,7 +8,11 @@
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/storage.h"
 #include "align/base/threads.h"
+#include "align/dnnl/onednn.h"
+#include "align/dnnl/packed_matrix.h"
+#include "align/dnnl/probe.h"
 
 namespace align {
 namespace {
@@ -18,29 +22,6 @@ constexpr int64_t kTileRows = 64;
 // few rows and many columns (decoding, the head) still uses every thread.
 constexpr int64_t kTileCols = 256;
 
-dnnl::engine& CpuEngine() {
-  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  return engine;
-}
-
-dnnl::matmul::primitive_desc Describe(const dnnl::memory::desc& a,
-                                      const dnnl::memory::desc& b,
-                                      const dnnl::memory::desc& c,
-                                      bool accumulate) {
-  dnnl::primitive_attr attr;
-  if (accumulate) {
-    dnnl::post_ops sum;
-    sum.append_sum(1.0f);
-    attr.set_post_ops(sum);
-  }
-#if DNNL_VERSION_MAJOR >= 3
-  return dnnl::matmul::primitive_desc(CpuEngine(), a, b, c, attr);
-#else
-  return dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, c), attr,
-                                      CpuEngine());
-#endif
-}
-
 // A product of fixed shapes and strides, made ready once and run on any number
 // of operands, from any thread. Made under SerialScope it runs on one thread.
 class Product {
@@ -48,30 +29,18 @@ class Product {
   // Of `rows` rows of the shape of `a`, all of `b`.
   Product(const MatrixView& a, int64_t rows, const MatrixView& b,
           int64_t c_stride, bool accumulate)
-      : a_desc_({rows, a.cols}, kF32, Dims{a.row_stride, a.col_stride}),
-        b_desc_({b.rows, b.cols}, kF32, Dims{b.row_stride, b.col_stride}),
-        c_desc_({rows, b.cols}, kF32, Dims{c_stride, 1}),
-        primitive_(Describe(a_desc_, b_desc_, c_desc_, accumulate)) {}
+      : a_desc_(onednn::Strided(
+            {nullptr, rows, a.cols, a.row_stride, a.col_stride})),
+        b_desc_(onednn::Strided(b)),
+        c_desc_(onednn::Strided({nullptr, rows, b.cols, c_stride, 1})),
+        primitive_(
+            onednn::DescribeProduct(a_desc_, b_desc_, c_desc_, accumulate)) {}
 
-  void Run(const float* a, const float* b, float* c) const try {
-    thread_local dnnl::stream stream(CpuEngine());
-    // oneDNN takes inputs as void*; it does not write to them.
-    const dnnl::memory a_memory(a_desc_, CpuEngine(), const_cast<float*>(a));
-    const dnnl::memory b_memory(b_desc_, CpuEngine(), const_cast<float*>(b));
-    const dnnl::memory c_memory(c_desc_, CpuEngine(), c);
-    primitive_.execute(stream, {{DNNL_ARG_SRC, a_memory},
-                                {DNNL_ARG_WEIGHTS, b_memory},
-                                {DNNL_ARG_DST, c_memory}});
-    stream.wait();
-  } catch (const dnnl::error& error) {
-    // A loop body that throws would end the program without a word.
-    ALIGN_CHECK(false) << "[Matmul] oneDNN " << error.what();
+  void Run(const float* a, const float* b, float* c) const {
+    onednn::RunProduct(primitive_, a_desc_, a, b_desc_, b, c_desc_, c);
   }
 
  private:
-  using Dims = dnnl::memory::dims;
-  static constexpr auto kF32 = dnnl::memory::data_type::f32;
-
   dnnl::memory::desc a_desc_, b_desc_, c_desc_;
   dnnl::matmul primitive_;
 };
@@ -166,81 +135,66 @@ bool IsDense(const MatrixView& m) {
   return m.col_stride == 1 && m.row_stride == m.cols;
 }
 
-// A row-major copy of `m`, in blocks so that both sides stay in the cache.
-std::unique_ptr<float[]> DenseCopy(const MatrixView& m) {
-  constexpr int64_t kBlock = 32;
-  std::unique_ptr<float[]> copy(new float[m.rows * m.cols]);
-  ParallelFor((m.rows + kBlock - 1) / kBlock, [&](int64_t block) {
-    const int64_t begin = block * kBlock;
-    const int64_t end = std::min(m.rows, begin + kBlock);
-    for (int64_t column = 0; column < m.cols; column += kBlock) {
-      const int64_t last = std::min(m.cols, column + kBlock);
-      for (int64_t i = begin; i < end; ++i) {
-        const float* row = m.data + i * m.row_stride;
-        for (int64_t j = column; j < last; ++j) {
-          copy[i * m.cols + j] = row[j * m.col_stride];
-        }
-      }
-    }
-  });
+// A row-major copy of `m`.
+Storage DenseCopy(const MatrixView& m) {
+  Storage copy = AllocateStorage(m.rows * m.cols);
+  onednn::RunReorder(
+      onednn::Strided(m), m.data,
+      onednn::Dense(m.rows, m.cols, dnnl::memory::data_type::f32), copy.get());
   return copy;
 }
 
-// C in one call of oneDNN, whose kernel keeps rows exact for dense operands
-// alone: for any other stride it falls back to one that does not. So others go
-// through dense copies.
-void Whole(MatrixView a, MatrixView b, float* c, int64_t c_stride,
-           bool accumulate) {
-  std::unique_ptr<float[]> a_copy, b_copy;
+// Products of this many rows and multiply-adds gain more from a packed B than
+// packing costs.
+constexpr int64_t kPackRows = 96;
+constexpr int64_t kPackWork = int64_t{1} << 23;
+
+bool WorthPacking(const MatrixView& a, const MatrixView& b) {
+  return a.rows >= kPackRows && a.rows * b.rows * b.cols >= kPackWork &&
+         PackedRowsExact(Precision::kF32);
+}
+
+// C, dense, in one call of oneDNN, whose kernel keeps rows exact for dense
+// operands alone: for any other stride it falls back to one that does not. So
+// others go through dense copies.
+void WholeDense(MatrixView a, MatrixView b, float* c, bool accumulate) {
+  Storage a_copy, b_copy;
   if (!IsDense(a)) {
     a_copy = DenseCopy(a);
     a = RowMajor(a_copy.get(), a.rows, a.cols);
+  }
+  if (WorthPacking(a, b)) {
+    return PackedMatrix(b, Precision::kF32)
+        .Multiply(a.data, a.rows, c, accumulate);
   }
   if (!IsDense(b) && !IsDense(Transposed(b))) {
     b_copy = DenseCopy(b);
     b = RowMajor(b_copy.get(), b.rows, b.cols);
   }
+  Call(a, b, c, b.cols, accumulate);
+}
+
+void Whole(const MatrixView& a, const MatrixView& b, float* c, int64_t c_stride,
+           bool accumulate) {
   const int64_t n = b.cols;
-  if (c_stride == n) return Call(a, b, c, n, accumulate);
+  if (c_stride == n) return WholeDense(a, b, c, accumulate);
   // oneDNN adds to C's own values as it sums, so they must be there first.
-  const std::unique_ptr<float[]> dense =
-      accumulate ? DenseCopy({c, a.rows, n, c_stride, 1})
-                 : std::unique_ptr<float[]>(new float[a.rows * n]);
-  Call(a, b, dense.get(), n, accumulate);
+  const Storage dense = accumulate ? DenseCopy({c, a.rows, n, c_stride, 1})
+                                   : AllocateStorage(a.rows * n);
+  WholeDense(a, b, dense.get(), accumulate);
   ParallelFor(a.rows, [&](int64_t i) {
     std::copy_n(dense.get() + i * n, n, c + i * c_stride);
   });
 }
 
-// Values with full mantissas, so that a change of summation order shows.
-std::vector<float> Probe(int64_t count, uint32_t seed) {
-  std::vector<float> values(count);
-  uint32_t state = seed;
-  for (float& value : values) {
-    state = state * 1664525u + 1013904223u;
-    value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f;
-  }
-  return values;
-}
-
-struct ProbeShape {
-  int64_t k, n;
-  bool b_transposed;
-};
-constexpr ProbeShape kProbes[] = {{64, 172, true},   {172, 64, true},
-                                  {512, 128, true},  {300, 77, true},
-                                  {512, 128, false}, {64, 512, true}};
-
 // Whether products of `rows` rows give each row the bits that a product of one
 // 64-row tile gives it, at every position.
 bool RowsAgree(int64_t rows, bool serial) {
-  for (const ProbeShape& p : kProbes) {
-    const std::vector<float> b = Probe(p.k * p.n, 7);
-    const MatrixView bv = p.b_transposed
-                              ? Transposed(RowMajor(b.data(), p.n, p.k))
-                              : RowMajor(b.data(), p.k, p.n);
-    const std::vector<float> row = Probe(p.k, 11);
-    std::vector<float> a = Probe(std::max(rows, kTileRows) * p.k, 13);
+  for (const ProbeShape& p : kProbeShapes) {
+    const std::vector<float> b = ProbeValues(p.k * p.n, 7);
+    const MatrixView bv = p.View(b.data());
+    const std::vector<float> row = ProbeValues(p.k, 11);
+    std::vector<float> a = ProbeValues(std::max(rows, kTileRows) * p.k, 13);
     std::copy(row.begin(), row.end(), a.begin());
     std::vector<float> expected(kTileRows * p.n);
     {
@@ -266,7 +220,7 @@ bool RowsAgree(int64_t rows, bool serial) {
 
 MatmulMode FindMode() {
   bool whole = true;
-  for (int64_t rows : {1, 2, 3, 7, 8, 15, 17, 33, 63, 100, 127, 129, 300}) {
+  for (int64_t rows : kProbeRows) {
     whole = whole && RowsAgree(rows, /*serial=*/false);
   }
   if (whole) return MatmulMode::kWhole;

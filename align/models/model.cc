@@ -145,6 +145,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
 
 std::unique_ptr<Model> CloneModel(const Model& model) {
   std::unique_ptr<Model> copy = MakeEmpty(model.config());
+  copy->params().SetPrecision(model.params().precision());
   copy->params().CopyValuesFrom(model.params());
   return copy;
 }

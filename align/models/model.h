@@ -84,7 +84,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory);
 absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
     const std::string& directory, const Rng& rng);
 
-// A copy with its own parameters.
+// A copy with its own parameters, of the same precision.
 std::unique_ptr<Model> CloneModel(const Model& model);
 
 enum class WeightFormat { kF32, kBf16 };

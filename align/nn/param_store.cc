@@ -5,6 +5,7 @@
 
 #include "align/base/check.h"
 #include "align/base/files.h"
+#include "align/ops/packed_weight.h"
 
 namespace align {
 namespace {
@@ -32,10 +33,23 @@ ParamStore::ParamStore(std::vector<ParamSpec> specs)
 void ParamStore::MakeTensors() {
   tensors_.clear();
   for (size_t i = 0; i < specs_.size(); ++i) {
+    const std::span<float> values =
+        values_.values().subspan(offsets_[i], ElementCount(specs_[i].shape));
     tensors_.push_back(
-        Tensor::Leaf(specs_[i].shape, values(i),
+        Tensor::Leaf(specs_[i].shape, values,
                      grads_.defined() ? grads(i) : std::span<float>()));
+    if (specs_[i].shape.size() == 2) AttachPacked(tensors_[i], precision_);
   }
+}
+
+void ParamStore::SetPrecision(Precision precision) {
+  precision_ = precision;
+  MakeTensors();
+}
+
+void ParamStore::ValuesChange(size_t param) {
+  const auto& derived = tensors_[param].derived();
+  if (derived != nullptr) derived->ValuesChanged();
 }
 
 const Tensor& ParamStore::Get(const std::string& name) const {
@@ -48,7 +62,13 @@ std::span<float> ParamStore::grads() {
   return grads_.defined() ? grads_.values() : std::span<float>();
 }
 
+std::span<float> ParamStore::values() {
+  for (size_t i = 0; i < tensors_.size(); ++i) ValuesChange(i);
+  return values_.values();
+}
+
 std::span<float> ParamStore::values(size_t param) {
+  ValuesChange(param);
   return values_.values().subspan(offsets_[param],
                                   ElementCount(specs_[param].shape));
 }
@@ -76,7 +96,7 @@ void ParamStore::ZeroGradients() {
 void ParamStore::CopyValuesFrom(const ParamStore& other) {
   ALIGN_CHECK(other.values_.size() == values_.size() && other.index_ == index_)
       << "[ParamStore] copy between different specs";
-  std::copy_n(other.values_.data(), values_.size(), values_.data());
+  std::copy_n(other.values_.data(), values_.size(), values().data());
 }
 
 std::string ParamStore::Hash() const {

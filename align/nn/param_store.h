@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "align/base/precision.h"
 #include "align/tensor/tensor.h"
 
 namespace align {
@@ -32,8 +33,15 @@ class ParamStore {
   // when gradients are enabled.
   const Tensor& Get(const std::string& name) const;
 
-  // The whole arena, and one parameter's part of it.
-  std::span<float> values() { return values_.values(); }
+  // What products with these parameters multiply in; kF32 until set. Values,
+  // gradients and optimizer state are f32 either way.
+  void SetPrecision(Precision precision);
+  Precision precision() const { return precision_; }
+
+  // The whole arena, and one parameter's part of it. Values are changed through
+  // these spans alone, and not after a forward pass that followed the call:
+  // copies that ops keep of them are dropped by it.
+  std::span<float> values();
   std::span<const float> values() const { return values_.values(); }
   std::span<float> grads();  // empty without gradients
   std::span<float> values(size_t param);
@@ -57,7 +65,9 @@ class ParamStore {
 
  private:
   void MakeTensors();
+  void ValuesChange(size_t param);
 
+  Precision precision_ = Precision::kF32;
   std::vector<ParamSpec> specs_;
   std::vector<int64_t> offsets_;
   std::map<std::string, size_t> index_;

@@ -4,6 +4,7 @@
 #include "align/base/check.h"
 #include "align/dnnl/matmul.h"
 #include "align/ops/ops.h"
+#include "align/ops/packed_weight.h"
 #include "align/tensor/tape.h"
 
 namespace align {
@@ -39,25 +40,27 @@ Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               (!bias.defined() || bias.size() == weight.dim(out_in ? 0 : 1)))
       << "[Linear] " << ToString(x.shape()) << " x " << ToString(weight.shape())
       << (out_in ? "^T" : "");
-  const int64_t n = x.dim(0), in = x.dim(1);
+  const int64_t n = x.dim(0);
   const int64_t out_width = weight.dim(out_in ? 0 : 1);
   const MatrixView stored =
       RowMajor(weight.data(), weight.dim(0), weight.dim(1));
   const MatrixView from_inputs = out_in ? Transposed(stored) : stored;
   Tensor out = Tensor::Empty({n, out_width});
-  Matmul(RowMajor(x.data(), n, in), from_inputs, out.data(), out_width);
+  const Precision precision = PrecisionOf(weight);
+  MultiplyByWeight(LeftRows(x, precision), weight, from_inputs, out.data());
   if (bias.defined()) AddBias(bias, out);
   std::vector<Tensor> inputs = {x, weight};
   if (bias.defined()) inputs.push_back(bias);
   return Record("Linear", out, std::move(inputs), [=](const float* grad) {
-    const MatrixView dy = RowMajor(grad, n, out_width);
-    const MatrixView rows = RowMajor(x.data(), n, in);
+    const LeftRows dy(grad, n, out_width);
     if (x.requires_grad()) {
-      Matmul(dy, Transposed(from_inputs), x.grad(), in, /*accumulate=*/true);
+      MultiplyByWeight(dy, weight, Transposed(from_inputs), x.grad(),
+                       /*accumulate=*/true);
     }
     if (weight.requires_grad()) {
-      Matmul(Transposed(out_in ? dy : rows), out_in ? rows : dy, weight.grad(),
-             weight.dim(1), /*accumulate=*/true);
+      const LeftRows rows(x, precision);
+      AddOuterProducts(out_in ? dy : rows, out_in ? rows : dy, precision,
+                       weight.grad());
     }
     if (bias.requires_grad()) AddBiasGradient(grad, n, bias);
   });

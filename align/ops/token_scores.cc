@@ -9,6 +9,7 @@
 #include "align/dnnl/matmul.h"
 #include "align/kernels/log_softmax.h"
 #include "align/ops/ops.h"
+#include "align/ops/packed_weight.h"
 #include "align/tensor/tape.h"
 
 namespace align {
@@ -43,16 +44,19 @@ void ForRows(int64_t count, const Body& body) {
   });
 }
 
-// Scaled logits of all rows for the labels [begin, begin + n): out [R, n] with
-// `stride` floats from row to row.
+// The rows [begin, begin + n) of the head, [n, D].
+MatrixView HeadRows(const LogitHead& head, int64_t begin, int64_t n) {
+  return RowMajor(head.data() + begin * head.dim(1), n, head.dim(1));
+}
+
+// Scaled logits of all rows for the labels [begin, begin + n): out [R, n].
 void ChunkLogits(const Tensor& rows, const LogitHead& head, int64_t begin,
-                 int64_t n, double temperature, float* out, int64_t stride) {
-  const int64_t count = rows.dim(0), d = rows.dim(1);
-  Matmul(RowMajor(rows.data(), count, d),
-         Transposed(RowMajor(head.data() + begin * d, n, d)), out, stride);
+                 int64_t n, double temperature, float* out) {
+  MultiplyByWeight(LeftRows(rows, PrecisionOf(head)), head,
+                   Transposed(HeadRows(head, begin, n)), out);
   if (temperature == 1 && head.soft_cap == 0) return;
-  ForRows(count, [&](int64_t row) {
-    kernels::ScaleLogits(out + row * stride, n, static_cast<float>(temperature),
+  ForRows(rows.dim(0), [&](int64_t row) {
+    kernels::ScaleLogits(out + row * n, n, static_cast<float>(temperature),
                          static_cast<float>(head.soft_cap));
   });
 }
@@ -62,8 +66,7 @@ Tensor LogitsOfChunk(const Scoring& s, int64_t chunk) {
   const int64_t begin = chunk * kChunk;
   const int64_t n = std::min(kChunk, s.vocab() - begin);
   Tensor logits = Tensor::Empty({s.count(), n});
-  ChunkLogits(s.rows, s.head, begin, n, s.options.temperature, logits.data(),
-              n);
+  ChunkLogits(s.rows, s.head, begin, n, s.options.temperature, logits.data());
   return logits;
 }
 
@@ -113,14 +116,14 @@ void BackwardScores(Scoring& s, const float* grad) {
   for (int64_t chunk = 0; chunk < s.chunks(); ++chunk) {
     const int64_t begin = chunk * kChunk;
     const Tensor dz = ChunkGradients(s, chunk, grad);
-    const MatrixView dz_view = RowMajor(dz.data(), s.count(), dz.dim(1));
+    const LeftRows dz_rows(dz.data(), s.count(), dz.dim(1));
     if (s.rows.requires_grad()) {
-      Matmul(dz_view, RowMajor(s.head.data() + begin * d, dz.dim(1), d),
-             s.rows.grad(), d, /*accumulate=*/true);
+      MultiplyByWeight(dz_rows, s.head, HeadRows(s.head, begin, dz.dim(1)),
+                       s.rows.grad(), /*accumulate=*/true);
     }
     if (s.head.requires_grad()) {
-      Matmul(Transposed(dz_view), RowMajor(s.rows.data(), s.count(), d),
-             s.head.grad() + begin * d, d, /*accumulate=*/true);
+      AddOuterProducts(dz_rows, LeftRows(s.rows, PrecisionOf(s.head)),
+                       PrecisionOf(s.head), s.head.grad() + begin * d);
     }
     if (!s.cached.empty()) s.cached[chunk] = Tensor();
   }
@@ -201,11 +204,12 @@ HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
   std::vector<RowSums> sums(count);
   for (int64_t begin = 0; begin < vocab; begin += kChunk) {
     const int64_t n = std::min(kChunk, vocab - begin);
-    ChunkLogits(hidden, head, begin, n, temperature,
-                result.logits.data() + begin, vocab);
+    Tensor chunk = Tensor::Empty({count, n});
+    ChunkLogits(hidden, head, begin, n, temperature, chunk.data());
     ForRows(count, [&](int64_t row) {
-      kernels::AddChunk(result.logits.data() + row * vocab + begin, n,
-                        /*moments=*/false, sums[row]);
+      const float* logits = chunk.data() + row * n;
+      std::copy_n(logits, n, result.logits.data() + row * vocab + begin);
+      kernels::AddChunk(logits, n, /*moments=*/false, sums[row]);
     });
   }
   for (const RowSums& row : sums) {

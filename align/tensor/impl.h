@@ -20,6 +20,8 @@ struct Tensor::Impl {
   Storage grad_storage;   // intermediates
   float* grad = nullptr;  // grad_storage.get() or the leaf's own
 
+  std::shared_ptr<Derived> derived;
+
   std::string op;
   std::vector<Tensor> inputs;
   std::function<void(const float*)> rule;

@@ -100,6 +100,16 @@ float* Tensor::grad() const {
   return impl_->grad;
 }
 
+const std::shared_ptr<Tensor::Derived>& Tensor::derived() const {
+  ALIGN_CHECK(defined()) << "[Tensor] undefined";
+  return impl_->derived;
+}
+
+void Tensor::SetDerived(std::shared_ptr<Derived> derived) const {
+  ALIGN_CHECK(defined()) << "[Tensor] undefined";
+  impl_->derived = std::move(derived);
+}
+
 Tensor Tensor::Detach() const { return Reshape(shape()); }
 
 Tensor Tensor::Reshape(Shape shape) const {

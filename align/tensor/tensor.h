@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "align/tensor/storage.h"
+#include "align/base/storage.h"
 
 namespace align {
 
@@ -49,6 +49,17 @@ class Tensor {
   // The gradient, same shape; made and filled with zeros at first use. Only
   // for tensors that require one. Rules add into it.
   float* grad() const;
+
+  // What an op made of the values and keeps beside them, such as a packed or a
+  // rounded copy: one a tensor, shared by its handles, null until set. Whoever
+  // changes the values of a tensor that has one tells it.
+  class Derived {
+   public:
+    virtual ~Derived() = default;
+    virtual void ValuesChanged() = 0;
+  };
+  const std::shared_ptr<Derived>& derived() const;
+  void SetDerived(std::shared_ptr<Derived> derived) const;
 
   // The same values without history.
   Tensor Detach() const;

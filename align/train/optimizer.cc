@@ -136,16 +136,20 @@ void Optimizer::Step(double grad_scale) {
       MakeUpdateScalars<float>(options_, rate, steps_, grad_scale);
   const std::vector<Block> blocks =
       CutIntoBlocks(stores_, options_.decay_vectors);
+  std::vector<float*> values, grads;
+  for (ParamStore* store : stores_) {
+    values.push_back(store->values().data());
+    grads.push_back(store->grads().data());
+  }
   ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t index) {
     const Block& block = blocks[index];
-    ParamStore& store = *stores_[block.store];
     StatePointers<float> state = {};
     for (size_t i = 0; i < state_[block.store].size(); ++i) {
       state[i] = state_[block.store][i].data() + block.begin;
     }
     UpdateParameters(options_, scalars, block.decay, block.count,
-                     store.values().data() + block.begin,
-                     store.grads().data() + block.begin, state);
+                     values[block.store] + block.begin,
+                     grads[block.store] + block.begin, state);
   });
 }
 

@@ -6,17 +6,18 @@
 
 namespace align {
 
-// A 64-byte aligned block of floats. Blocks return to a process-wide pool when
-// their last owner lets go, so that a steady training step allocates nothing;
-// idle blocks stay within a quarter of the most that was in use. Allocation and
-// release may happen on any thread.
+// A 64-byte aligned block of floats. Blocks come out of one range of the
+// process and return to it when their last owner lets go, so that a steady
+// training step asks the system for nothing, whatever the shapes of its
+// batches. Allocation and release may happen on any thread. Throws
+// std::bad_alloc when the range, four times the machine's memory, is used up.
 using Storage = std::shared_ptr<float[]>;
 
 // Room for `count` floats with undefined contents.
 Storage AllocateStorage(int64_t count);
 
-// What tensors hold now and at most so far, and idle blocks besides, bytes; and
-// how often the pool had to ask the system for memory.
+// What tensors hold now and at most so far, and idle memory besides, bytes; and
+// how often the range had to grow.
 struct StorageStats {
   int64_t bytes_in_use = 0;
   int64_t peak_bytes = 0;

@@ -1,0 +1,183 @@
+#include "align/base/storage.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <new>
+#include <set>
+#include <utility>
+
+namespace align {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+// Linux backs a range of this size with one page if it is asked to: a step that
+// touches gigabytes otherwise spends a tenth of its time on faults.
+constexpr int64_t kHugePage = int64_t{1} << 21;
+
+int64_t RoundUp(int64_t bytes, int64_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
+
+// Address space for all tensors of a process, four times the machine's memory
+// if that can be had. Nothing is backed by memory before it is touched.
+struct Reservation {
+  char* begin = nullptr;
+  int64_t bytes = 0;
+};
+
+Reservation Reserve() {
+  const int64_t memory =
+      int64_t{sysconf(_SC_PHYS_PAGES)} * int64_t{sysconf(_SC_PAGESIZE)};
+  for (int64_t bytes = RoundUp(4 * memory, kHugePage); bytes > kHugePage;
+       bytes = RoundUp(bytes / 2, kHugePage)) {
+    void* data = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED) continue;
+    const auto address = reinterpret_cast<uintptr_t>(data);
+    char* begin =
+        static_cast<char*>(data) + (-address & (uintptr_t{kHugePage} - 1));
+    // Advice: a refusal costs speed alone.
+    madvise(begin, bytes, MADV_HUGEPAGE);
+    return {begin, bytes};
+  }
+  return {};
+}
+
+// Blocks cut out of one range, the smallest that fits first, and joined with
+// their neighbours when they come back: batches of many shapes share the same
+// memory, and the range grows only as far as they need at once.
+class Pool {
+ public:
+  char* Take(int64_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    char* block = FromIdle(bytes);
+    if (block == nullptr) block = FromTop(bytes);
+    stats_.bytes_in_use += bytes;
+    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.bytes_in_use);
+    return block;
+  }
+
+  void Give(char* block, int64_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stats_.bytes_in_use -= bytes;
+    stats_.idle_bytes += bytes;
+    const auto next = by_address_.lower_bound(block);
+    if (next != by_address_.end() && next->first == block + bytes) {
+      bytes += next->second;
+      Forget(next);
+    }
+    const auto after = by_address_.lower_bound(block);
+    if (after != by_address_.begin()) {
+      const auto before = std::prev(after);
+      if (before->first + before->second == block) {
+        block = before->first;
+        bytes += before->second;
+        Forget(before);
+      }
+    }
+    Remember(block, bytes);
+  }
+
+  void Trim() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& [block, bytes] : by_address_) {
+      char* first = range_.begin + RoundUp(block - range_.begin, kHugePage);
+      const int64_t whole = (block + bytes - first) / kHugePage * kHugePage;
+      if (whole > 0) madvise(first, whole, MADV_DONTNEED);
+    }
+    if (by_address_.empty()) return;
+    const auto last = std::prev(by_address_.end());
+    if (last->first + last->second != range_.begin + top_) return;
+    top_ -= last->second;
+    stats_.idle_bytes -= last->second;
+    Forget(last);
+  }
+
+  StorageStats stats() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return stats_;
+  }
+  void ResetPeak() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stats_.peak_bytes = stats_.bytes_in_use;
+  }
+
+ private:
+  using ByAddress = std::map<char*, int64_t>;
+
+  void Remember(char* block, int64_t bytes) {
+    by_address_.emplace(block, bytes);
+    by_size_.emplace(bytes, block);
+  }
+  void Forget(ByAddress::iterator it) {
+    by_size_.erase({it->second, it->first});
+    by_address_.erase(it);
+  }
+
+  char* FromIdle(int64_t bytes) {
+    const auto found = by_size_.lower_bound({bytes, nullptr});
+    if (found == by_size_.end()) return nullptr;
+    const auto [size, block] = *found;
+    Forget(by_address_.find(block));
+    if (size > bytes) Remember(block + bytes, size - bytes);
+    stats_.idle_bytes -= bytes;
+    return block;
+  }
+
+  // Moves the top of the range up, over an idle block that touches it.
+  char* FromTop(int64_t bytes) {
+    if (range_.begin == nullptr) range_ = Reserve();
+    int64_t start = top_;
+    if (!by_address_.empty()) {
+      const auto last = std::prev(by_address_.end());
+      if (last->first + last->second == range_.begin + top_) {
+        start -= last->second;
+      }
+    }
+    if (bytes > range_.bytes - start) throw std::bad_alloc();
+    if (start < top_) {
+      stats_.idle_bytes -= top_ - start;
+      Forget(std::prev(by_address_.end()));
+    }
+    ++stats_.system_allocations;
+    top_ = start + bytes;
+    return range_.begin + start;
+  }
+
+  std::mutex mutex_;
+  Reservation range_;
+  int64_t top_ = 0;       // what was given out at some time, bytes
+  ByAddress by_address_;  // idle blocks
+  std::set<std::pair<int64_t, char*>> by_size_;  // the same
+  StorageStats stats_;
+};
+
+// Process-wide like malloc itself; never destroyed, because tensors may outlive
+// static destruction.
+Pool& ThePool() {
+  static Pool* const pool = new Pool;
+  return *pool;
+}
+
+}  // namespace
+
+Storage AllocateStorage(int64_t count) {
+  const int64_t bytes =
+      RoundUp(std::max<int64_t>(count, 1) * int64_t{sizeof(float)}, kAlignment);
+  char* const block = ThePool().Take(bytes);
+  return Storage(reinterpret_cast<float*>(block),
+                 [block, bytes](float*) { ThePool().Give(block, bytes); });
+}
+
+StorageStats GetStorageStats() { return ThePool().stats(); }
+void ResetStoragePeak() { ThePool().ResetPeak(); }
+void TrimStorage() { ThePool().Trim(); }
+
+}  // namespace align

@@ -1,0 +1,171 @@
+#include "align/dnnl/packed_matrix.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "align/base/check.h"
+#include "align/base/threads.h"
+#include "align/dnnl/onednn.h"
+#include "align/dnnl/probe.h"
+
+namespace align {
+namespace {
+
+// oneDNN's choice of a layout depends on the rows of the product; one choice
+// serves all.
+constexpr int64_t kLayoutRows = 512;
+
+dnnl::memory::desc ChooseLayout(int64_t k, int64_t n, Precision precision) {
+  const auto type = onednn::TypeOf(precision);
+  const dnnl::memory::desc any({k, n}, type, dnnl::memory::format_tag::any);
+  return onednn::DescribeProduct(
+             onednn::Dense(kLayoutRows, k, type), any,
+             onednn::Dense(kLayoutRows, n, dnnl::memory::data_type::f32),
+             /*accumulate=*/false)
+      .weights_desc();
+}
+
+Storage AllocateBytes(int64_t bytes) {
+  return AllocateStorage((bytes + 3) / int64_t{sizeof(float)});
+}
+
+}  // namespace
+
+struct PackedMatrix::Layout {
+  dnnl::memory::desc desc;
+};
+
+PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision)
+    : k_(k), n_(n), precision_(precision) {
+  ALIGN_CHECK(k > 0 && n > 0) << "[PackedMatrix] (" << k << ", " << n << ")";
+  layout_ =
+      std::make_unique<const Layout>(Layout{ChooseLayout(k, n, precision)});
+  data_ = AllocateBytes(bytes());
+}
+
+PackedMatrix::PackedMatrix(const MatrixView& b, Precision precision)
+    : PackedMatrix(b.rows, b.cols, precision) {
+  onednn::RunReorder(onednn::Strided(b), b.data, layout_->desc, data_.get());
+}
+
+PackedMatrix::PackedMatrix(const Bf16* b, int64_t k, int64_t n)
+    : PackedMatrix(k, n, Precision::kBf16) {
+  onednn::RunReorder(onednn::Dense(k, n, dnnl::memory::data_type::bf16), b,
+                     layout_->desc, data_.get());
+}
+
+PackedMatrix::PackedMatrix(PackedMatrix&&) noexcept = default;
+PackedMatrix& PackedMatrix::operator=(PackedMatrix&&) noexcept = default;
+PackedMatrix::~PackedMatrix() = default;
+
+int64_t PackedMatrix::bytes() const {
+  return static_cast<int64_t>(layout_->desc.get_size());
+}
+
+void PackedMatrix::Run(const void* a, int64_t m, float* c,
+                       bool accumulate) const {
+  if (m == 0) return;
+  const dnnl::memory::desc a_desc =
+      onednn::Dense(m, k_, onednn::TypeOf(precision_));
+  const dnnl::memory::desc c_desc =
+      onednn::Dense(m, n_, dnnl::memory::data_type::f32);
+  const dnnl::matmul product(
+      onednn::DescribeProduct(a_desc, layout_->desc, c_desc, accumulate));
+  onednn::RunProduct(product, a_desc, a, layout_->desc, data_.get(), c_desc, c);
+}
+
+void PackedMatrix::Multiply(const float* a, int64_t m, float* c,
+                            bool accumulate) const {
+  ALIGN_CHECK(precision_ == Precision::kF32)
+      << "[PackedMatrix] f32 rows times a bf16 matrix";
+  Run(a, m, c, accumulate);
+}
+
+void PackedMatrix::Multiply(const Bf16* a, int64_t m, float* c,
+                            bool accumulate) const {
+  ALIGN_CHECK(precision_ == Precision::kBf16)
+      << "[PackedMatrix] bf16 rows times an f32 matrix";
+  Run(a, m, c, accumulate);
+}
+
+void TransposeBf16(const Bf16* m, int64_t rows, int64_t cols, Bf16* out) {
+  constexpr auto kType = dnnl::memory::data_type::bf16;
+  onednn::RunReorder(
+      dnnl::memory::desc({cols, rows}, kType, dnnl::memory::dims{1, cols}), m,
+      onednn::Dense(cols, rows, kType), out);
+}
+
+namespace {
+
+// Whether each of `rows` equal rows gets the bits that a row of a product of 64
+// rows gets, and in f32 those of plain operands.
+bool RowsAgree(Precision precision, const ProbeShape& shape, int64_t rows) {
+  const int64_t k = shape.k, n = shape.n;
+  const std::vector<float> b = ProbeValues(k * n, 7);
+  const MatrixView view = shape.View(b.data());
+  const PackedMatrix packed(view, precision);
+  const std::vector<float> row = ProbeValues(k, 11);
+  const auto product = [&](int64_t m, float* c) {
+    std::vector<float> a(m * k);
+    for (int64_t i = 0; i < m; ++i) {
+      std::copy(row.begin(), row.end(), a.begin() + i * k);
+    }
+    if (precision == Precision::kF32) return packed.Multiply(a.data(), m, c);
+    // Truncated: any bf16 values do.
+    std::vector<Bf16> rounded;
+    for (float v : a) {
+      rounded.push_back(
+          {static_cast<uint16_t>(std::bit_cast<uint32_t>(v) >> 16)});
+    }
+    packed.Multiply(rounded.data(), m, c);
+  };
+  std::vector<float> expected(64 * n), c(rows * n);
+  {
+    const SerialScope one_thread;
+    product(64, expected.data());
+  }
+  product(rows, c.data());
+  if (precision == Precision::kF32) {
+    std::vector<float> plain(n);
+    Matmul(RowMajor(row.data(), 1, k), view, plain.data(), n);
+    expected.insert(expected.begin(), plain.begin(), plain.end());
+    if (std::memcmp(expected.data(), expected.data() + n, n * sizeof(float)) !=
+        0) {
+      return false;
+    }
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    if (std::memcmp(c.data() + i * n, expected.data(), n * sizeof(float)) !=
+        0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool FindExact(Precision precision) {
+  for (const ProbeShape& shape : kProbeShapes) {
+    for (int64_t rows : kProbeRows) {
+      if (!RowsAgree(precision, shape, rows)) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool PackedRowsExact(Precision precision) {
+  if (precision == Precision::kF32) {
+    static const bool f32 =
+        GetMatmulMode() == MatmulMode::kWhole && FindExact(Precision::kF32);
+    return f32;
+  }
+  static const bool bf16 = FindExact(Precision::kBf16);
+  return bf16;
+}
+
+}  // namespace align

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "align/base/precision.h"
+#include "align/base/storage.h"
+#include "align/dnnl/matmul.h"
+
+namespace align {
+
+// The right-hand side B [K, N] of products, copied into the layout that
+// oneDNN's kernel reads fastest and, for kBf16, rounded to nearest even. Making
+// one reads and writes B once: worth it for a product of many rows, or for many
+// products. Immutable; any number of threads may multiply by it.
+class PackedMatrix {
+ public:
+  PackedMatrix(const MatrixView& b, Precision precision);
+  // Of a dense row-major bf16 matrix [k, n].
+  PackedMatrix(const Bf16* b, int64_t k, int64_t n);
+  PackedMatrix(PackedMatrix&&) noexcept;
+  PackedMatrix& operator=(PackedMatrix&&) noexcept;
+  ~PackedMatrix();
+
+  int64_t rows() const { return k_; }
+  int64_t cols() const { return n_; }
+  int64_t bytes() const;
+
+  // C [M, N] = A [M, K] B, or C += when `accumulate`, summed in f32; A and C
+  // dense row-major, A of this matrix' precision. Where PackedRowsExact, a row
+  // of C has the same bits whatever M is and however many threads run, and for
+  // kF32 those of Matmul on the same operands.
+  void Multiply(const float* a, int64_t m, float* c,
+                bool accumulate = false) const;
+  void Multiply(const Bf16* a, int64_t m, float* c,
+                bool accumulate = false) const;
+
+ private:
+  struct Layout;
+  PackedMatrix(int64_t k, int64_t n, Precision precision);
+  void Run(const void* a, int64_t m, float* c, bool accumulate) const;
+
+  int64_t k_;
+  int64_t n_;
+  Precision precision_;
+  std::unique_ptr<const Layout> layout_;
+  Storage data_;
+};
+
+// Whether oneDNN keeps the promise of Multiply on this machine: found once per
+// process by comparing bits.
+bool PackedRowsExact(Precision precision);
+
+// out [cols, rows] = the transpose of m [rows, cols], both dense.
+void TransposeBf16(const Bf16* m, int64_t rows, int64_t cols, Bf16* out);
+
+}  // namespace align

@@ -1,0 +1,375 @@
+// pair_step: training steps on preference pairs, as a peer's stack would take
+// them: DPO (policy and reference forward, backward, clip, AdamW) or SFT on the
+// same sequences, on a new Llama of given shape. Prints one JSON line: seconds
+// of each step, useful work, what oneDNN alone takes for that work in the same
+// run, and peak memory.
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "align/base/files.h"
+#include "align/base/json_document.h"
+#include "align/base/json_writer.h"
+#include "align/base/storage.h"
+#include "align/base/threads.h"
+#include "align/cli/command.h"
+#include "align/dnnl/packed_matrix.h"
+#include "align/dnnl/precision.h"
+#include "align/kernels/bf16.h"
+#include "align/train/optimizer.h"
+#include "align/train/preference_objective.h"
+#include "align/train/reference.h"
+#include "align/train/run_loop.h"
+#include "align/train/sft_objective.h"
+#include "bench/bench_model.h"
+#include "losses/options.h"
+
+namespace align::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Whole numbers, kept as the numbers that OptionList knows. The defaults are
+// the shape of a model with 75 million parameters.
+struct Settings {
+  double hidden = 512, layers = 8, heads = 8, kv_heads = 4, ffn = 1408;
+  double vocab = 50257, max_length = 512;
+  double pairs = 8;  // a step
+  double steps = 6;
+
+  void Describe(losses::OptionList& list) {
+    const losses::Range count = {.low = 1, .high = 1e6};
+    list.Number("hidden", &hidden, count, "width");
+    list.Number("layers", &layers, count, "blocks");
+    list.Number("heads", &heads, count, "of attention");
+    list.Number("kv_heads", &kv_heads, count, "of keys and values");
+    list.Number("ffn", &ffn, count, "width of the MLP");
+    list.Number("vocab", &vocab, count, "token ids");
+    list.Number("max_length", &max_length, count, "longer pairs are left out");
+    list.Number("pairs", &pairs, count, "a step");
+    list.Number("steps", &steps, count, "the first is not counted");
+  }
+};
+
+struct Pair {
+  std::vector<int32_t> prompt, chosen, rejected;
+};
+
+absl::StatusOr<std::vector<int32_t>> ReadTokens(
+    const simdjson::dom::element& pair, const char* key, int64_t vocab) {
+  std::vector<int32_t> tokens;
+  simdjson::dom::array ids;
+  if (pair[key].get(ids) != simdjson::SUCCESS) {
+    return InvalidArgument(std::string("a pair without a list '") + key + "'");
+  }
+  for (const simdjson::dom::element id : ids) {
+    int64_t value = -1;
+    if (id.get(value) != simdjson::SUCCESS || value < 0 || value >= vocab) {
+      return InvalidArgument(std::string(key) + ": expected token ids below " +
+                             std::to_string(vocab));
+    }
+    tokens.push_back(static_cast<int32_t>(value));
+  }
+  return tokens;
+}
+
+// A JSON list of {"prompt": [ids], "chosen": [ids], "rejected": [ids]}.
+absl::StatusOr<std::vector<Pair>> ReadPairs(const std::string& path,
+                                            const Settings& s) {
+  ALIGN_ASSIGN_OR_RETURN(const std::string text,
+                         ReadFile(path, int64_t{1} << 30));
+  simdjson::dom::parser parser;
+  simdjson::dom::array list;
+  if (parser.parse(text).get(list) != simdjson::SUCCESS) {
+    return InvalidArgument(path + ": expected a JSON list of pairs");
+  }
+  const auto vocab = static_cast<int64_t>(s.vocab);
+  std::vector<Pair> pairs;
+  for (const simdjson::dom::element element : list) {
+    Pair pair;
+    for (const auto& [key, ids] :
+         {std::pair{"prompt", &pair.prompt}, std::pair{"chosen", &pair.chosen},
+          std::pair{"rejected", &pair.rejected}}) {
+      ALIGN_ASSIGN_OR_RETURN(*ids, ReadTokens(element, key, vocab));
+    }
+    const size_t longest = std::max(pair.chosen.size(), pair.rejected.size());
+    if (pair.prompt.empty() ||
+        pair.prompt.size() + longest > static_cast<size_t>(s.max_length)) {
+      continue;
+    }
+    pairs.push_back(std::move(pair));
+  }
+  if (pairs.empty()) {
+    return InvalidArgument(path + ": no pair within max_length");
+  }
+  return pairs;
+}
+
+// Pairs with the lengths of a chat, when no file is given.
+std::vector<Pair> RandomPairs(const Settings& s) {
+  std::vector<Pair> pairs;
+  const auto count = static_cast<uint64_t>(s.pairs * s.steps);
+  const auto length = static_cast<int64_t>(s.max_length);
+  for (uint64_t i = 0; i < count; ++i) {
+    const auto draw = [&](uint64_t part) {
+      return RandomTokens(std::max<int64_t>(1, length / 6),
+                          static_cast<int64_t>(s.vocab),
+                          Rng(1).Fork(i).Fork(part));
+    };
+    pairs.push_back({draw(0), draw(1), draw(2)});
+  }
+  return pairs;
+}
+
+// Pairs [step * pairs, ...) in turn. A pair's prompt stands once.
+PreferenceBatch MakeBatch(const std::vector<Pair>& pairs, const Settings& s,
+                          int64_t step) {
+  PreferenceBatch batch;
+  const auto count = static_cast<int64_t>(s.pairs);
+  for (int64_t i = 0; i < count; ++i) {
+    const Pair& pair = pairs[(step * count + i) % pairs.size()];
+    const int32_t prompt = batch.packed.AppendPrompt(pair.prompt);
+    batch.packed.AppendCompletion(prompt, pair.chosen);
+    batch.packed.AppendCompletion(prompt, pair.rejected);
+    batch.margins.push_back(0);
+  }
+  return batch;
+}
+
+double Seconds(Clock::time_point since) {
+  return std::chrono::duration<double>(Clock::now() - since).count();
+}
+
+// Seconds that one oneDNN call takes for [m, k] x [k, n], the right side in
+// oneDNN's own layout: the best of four.
+double ProductSeconds(int64_t m, int64_t k, int64_t n, Precision precision) {
+  const std::vector<float> b(k * n, 0.5f);
+  const PackedMatrix packed(RowMajor(b.data(), k, n), precision);
+  const std::vector<float> a(m * k, 0.5f);
+  std::vector<Bf16> rounded(m * k);
+  kernels::RoundToBf16(a.data(), m * k, rounded.data());
+  std::vector<float> c(m * n);
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    const Clock::time_point start = Clock::now();
+    if (precision == Precision::kBf16) {
+      packed.Multiply(rounded.data(), m, c.data());
+    } else {
+      packed.Multiply(a.data(), m, c.data());
+    }
+    if (i > 0) best = std::min(best, Seconds(start));
+  }
+  return best;
+}
+
+// Useful work of one step, and the seconds that oneDNN's matmul takes for it.
+struct Floor {
+  double flops = 0;
+  double seconds = 0;
+};
+
+Floor MeasureFloor(const ModelConfig& c, const PackedBatch& batch,
+                   double passes, Precision precision) {
+  const int64_t n = batch.rows(), d = c.hidden_size;
+  const int64_t q = c.num_attention_heads * c.head_dim;
+  const int64_t kv = c.num_key_value_heads * c.head_dim;
+  double block = 0;
+  block +=
+      ProductSeconds(n, d, q, precision) + ProductSeconds(n, q, d, precision);
+  block += 2 * ProductSeconds(n, d, kv, precision);
+  block += 2 * ProductSeconds(n, d, c.intermediate_size, precision);
+  block += ProductSeconds(n, c.intermediate_size, d, precision);
+  // The head in vocabulary chunks, the rate of which is the best there is.
+  constexpr int64_t kChunk = 4096;
+  const auto scored = static_cast<int64_t>(batch.scored.size());
+  const double head =
+      ProductSeconds(scored, d, std::min(kChunk, c.vocab_size), precision) *
+      static_cast<double>(c.vocab_size) /
+      static_cast<double>(std::min(kChunk, c.vocab_size));
+  return {.flops = passes * ForwardFlops(c, batch),
+          .seconds = passes *
+                     (static_cast<double>(c.num_hidden_layers) * block + head)};
+}
+
+struct Run {
+  std::vector<double> seconds;       // of each step
+  std::vector<int64_t> allocations;  // of memory from the system, in each
+  double loss = 0;
+  int64_t tokens = 0;  // distinct ones through the policy
+};
+
+absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
+                          const ModelConfig& config,
+                          const std::vector<Pair>& pairs) {
+  ALIGN_ASSIGN_OR_RETURN(const auto policy, CreateModel(config, Rng(1)));
+  std::unique_ptr<Model> reference;
+  if (dpo) reference = CloneModel(*policy);
+  policy->params().SetPrecision(precision);
+  if (dpo) reference->params().SetPrecision(precision);
+  policy->params().EnableGradients();
+  const std::vector<ParamStore*> stores = {&policy->params()};
+  train::Optimizer optimizer({.learning_rate = 1e-5}, {}, stores);
+  ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
+                         train::MakePairLoss("sigmoid"));
+  train::Objective<PreferenceBatch> objective;
+  if (dpo) {
+    objective = train::PerMicroBatch(train::PreferenceObjective(
+        *policy, train::FrozenReference(*reference), loss));
+  } else {
+    objective =
+        [sft = train::SftObjective(*policy)](const PreferenceBatch& batch) {
+          return sft(SftBatch{.packed = batch.packed, .ids = {}});
+        };
+  }
+  Run run;
+  for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
+    const PreferenceBatch batch = MakeBatch(pairs, s, step);
+    const int64_t allocations = GetStorageStats().system_allocations;
+    const Clock::time_point start = Clock::now();
+    int64_t given = 0;
+    const train::MicroSteps once =
+        [&]() -> absl::StatusOr<std::optional<train::MicroStep>> {
+      if (given++ > 0) return std::optional<train::MicroStep>();
+      ALIGN_ASSIGN_OR_RETURN(train::MicroStep micro, objective(batch));
+      run.loss = micro.loss_sum / micro.weight;
+      return std::optional<train::MicroStep>(std::move(micro));
+    };
+    ALIGN_RETURN_IF_ERROR(
+        train::RunLoop({.max_steps = 1}, once, stores, optimizer, {}).status());
+    run.seconds.push_back(Seconds(start));
+    run.allocations.push_back(GetStorageStats().system_allocations -
+                              allocations);
+    run.tokens += batch.packed.rows();
+  }
+  return run;
+}
+
+void Print(const Settings& s, bool dpo, Precision precision,
+           const ModelConfig& config, const std::vector<Pair>& pairs,
+           const Run& run) {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);  // before the floor takes its own memory
+  const StorageStats storage = GetStorageStats();
+  Floor floor;
+  double counted = 0;
+  for (size_t i = 1; i < run.seconds.size(); ++i) {
+    const Floor step = MeasureFloor(
+        config, MakeBatch(pairs, s, static_cast<int64_t>(i)).packed,
+        dpo ? 4 : 3, precision);
+    floor.flops += step.flops;
+    floor.seconds += step.seconds;
+    counted += run.seconds[i];
+  }
+  std::vector<double> sorted(run.seconds.begin() + 1, run.seconds.end());
+  std::sort(sorted.begin(), sorted.end());
+  JsonWriter json;
+  json.BeginObject();
+  json.Field("peer", "align, " + DescribeMatmul());
+  json.Field("mode", dpo ? "dpo" : "sft");
+  json.Field("dtype", PrecisionName(precision));
+  json.Field("threads", static_cast<int64_t>(Threads()));
+  json.Key("step_s");
+  json.BeginArray();
+  for (const double seconds : run.seconds) json.Value(seconds);
+  json.EndArray();
+  json.Key("allocations");
+  json.BeginArray();
+  for (const int64_t count : run.allocations) json.Value(count);
+  json.EndArray();
+  json.Field("total_s", counted);  // all steps but the first
+  json.Field("median_s", sorted.empty() ? 0 : sorted[sorted.size() / 2]);
+  json.Field("tokens", run.tokens);
+  json.Field("gflop", floor.flops / 1e9);
+  json.Field("floor_s", floor.seconds);
+  json.Field("utilisation", counted > 0 ? floor.seconds / counted : 0);
+  json.Field("peak_rss_gb", static_cast<double>(usage.ru_maxrss) / 1e6);
+  json.Field("peak_tensor_gb", static_cast<double>(storage.peak_bytes) / 1e9);
+  json.Field("loss", run.loss);
+  json.EndObject();
+  const absl::StatusOr<std::string> line = std::move(json).Finish();
+  std::printf("%s\n", line.ok() ? line->c_str() : "not finite");
+}
+
+absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
+  const std::string mode = arguments.Get("mode", "dpo");
+  if (mode != "dpo" && mode != "sft") {
+    return InvalidArgument("--mode " + mode + ": expected dpo or sft");
+  }
+  ALIGN_ASSIGN_OR_RETURN(const Precision precision,
+                         ParsePrecision(arguments.Get("precision", "f32")));
+  std::vector<Pair> pairs = RandomPairs(s);
+  if (arguments.Has("pairs_file")) {
+    ALIGN_ASSIGN_OR_RETURN(pairs,
+                           ReadPairs(arguments.Get("pairs_file", ""), s));
+  }
+  const auto whole = [](double value) { return static_cast<int64_t>(value); };
+  const ModelConfig config = {.vocab_size = whole(s.vocab),
+                              .hidden_size = whole(s.hidden),
+                              .intermediate_size = whole(s.ffn),
+                              .num_hidden_layers = whole(s.layers),
+                              .num_attention_heads = whole(s.heads),
+                              .num_key_value_heads = whole(s.kv_heads),
+                              .head_dim = whole(s.hidden / s.heads),
+                              .max_position_embeddings = whole(s.max_length)};
+  const bool dpo = mode == "dpo";
+  ALIGN_ASSIGN_OR_RETURN(const Run run,
+                         Train(s, dpo, precision, config, pairs));
+  Print(s, dpo, precision, config, pairs, run);
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace align::bench
+
+int main(int argc, char** argv) {
+  namespace cli = align::cli;
+  const auto run = [&]() -> absl::Status {
+    align::bench::Settings settings;
+    align::losses::OptionList numbers;
+    settings.Describe(numbers);
+    cli::Command command{
+        .name = "pair_step",
+        .usage = "pair_step [--mode dpo] [--pairs_file FILE] ...",
+        .summary = "Seconds and memory of training steps on pairs.",
+        .flags = {{"mode", "MODE", "dpo or sft (dpo)"},
+                  {"precision", "TYPE", "auto, f32 or bf16 (f32)"},
+                  {"pairs_file", "FILE",
+                   "JSON list of pairs of token ids (random ones)"}},
+        .run = nullptr};
+    for (const auto& number : numbers.options()) {
+      command.flags.push_back(
+          {number.name, "X", number.doc + " (" + number.default_text + ")"});
+    }
+    ALIGN_ASSIGN_OR_RETURN(
+        const cli::Arguments arguments,
+        cli::ParseArguments(command, {argv + 1, argv + std::max(argc, 1)}));
+    if (arguments.Has("help")) {
+      std::fputs(cli::CommandHelp(command).c_str(), stdout);
+      return absl::OkStatus();
+    }
+    for (const auto& number : numbers.options()) {
+      if (!arguments.Has(number.name)) continue;
+      const std::string text = arguments.Get(number.name, "");
+      if (!number.set(text)) {
+        return align::InvalidArgument("--" + number.name + " " + text +
+                                      ": expected " + number.allowed);
+      }
+    }
+    ALIGN_ASSIGN_OR_RETURN(
+        const int64_t threads,
+        arguments.GetInteger("threads", align::Threads(), 1, 1024));
+    align::SetThreads(static_cast<int>(threads));
+    return align::bench::Measure(settings, arguments);
+  };
+  const absl::Status status = run();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "pair_step: %s\n", align::Message(status).c_str());
+  return 2;
+}

@@ -1,0 +1,127 @@
+#include "align/dnnl/packed_matrix.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "align/base/rng.h"
+#include "align/base/threads.h"
+#include "align/dnnl/precision.h"
+
+namespace align {
+namespace {
+
+std::vector<float> Random(int64_t count, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<float> values(count);
+  for (float& v : values) v = static_cast<float>(rng.Normal());
+  return values;
+}
+
+std::vector<Bf16> Truncated(const std::vector<float>& values) {
+  std::vector<Bf16> out;
+  for (float v : values) {
+    out.push_back({static_cast<uint16_t>(std::bit_cast<uint32_t>(v) >> 16)});
+  }
+  return out;
+}
+
+float Widened(Bf16 v) {
+  return std::bit_cast<float>(static_cast<uint32_t>(v.bits) << 16);
+}
+
+TEST(PackedMatrixTest, F32GivesTheBitsOfPlainOperands) {
+  if (!PackedRowsExact(Precision::kF32)) GTEST_SKIP() << DescribeMatmul();
+  for (const auto& [m, k, n] :
+       {std::tuple<int64_t, int64_t, int64_t>{1, 64, 172},
+        {5, 300, 77},
+        {90, 172, 64}}) {
+    const std::vector<float> a = Random(m * k, 1), b = Random(k * n, 2);
+    for (bool transposed : {false, true}) {
+      const MatrixView view = transposed ? Transposed(RowMajor(b.data(), n, k))
+                                         : RowMajor(b.data(), k, n);
+      std::vector<float> plain = Random(m * n, 3), packed = plain;
+      Matmul(RowMajor(a.data(), m, k), view, plain.data(), n, true);
+      PackedMatrix(view, Precision::kF32)
+          .Multiply(a.data(), m, packed.data(), true);
+      EXPECT_EQ(std::memcmp(plain.data(), packed.data(), m * n * 4), 0)
+          << m << " " << k << " " << n;
+    }
+  }
+}
+
+TEST(PackedMatrixTest, Bf16MultipliesRoundedValuesAndSumsInF32) {
+  constexpr int64_t m = 7, k = 130, n = 33;
+  const std::vector<Bf16> a = Truncated(Random(m * k, 1));
+  const std::vector<Bf16> b = Truncated(Random(k * n, 2));
+  std::vector<float> c(m * n);
+  PackedMatrix(b.data(), k, n).Multiply(a.data(), m, c.data());
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0, size = 0;
+      for (int64_t l = 0; l < k; ++l) {
+        const double term =
+            double{Widened(a[i * k + l])} * double{Widened(b[l * n + j])};
+        sum += term;
+        size += std::abs(term);
+      }
+      // Products are exact in f32; a sum of k of them loses k half units.
+      EXPECT_NEAR(c[i * n + j], sum, size * k * 6e-8);
+    }
+  }
+}
+
+TEST(PackedMatrixTest, RowsDoNotDependOnTheirNumberOrOnThreads) {
+  for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+    if (!PackedRowsExact(precision)) continue;
+    constexpr int64_t k = 576, n = 200;
+    const std::vector<float> b = Random(k * n, 2), row = Random(k, 1);
+    const PackedMatrix packed(Transposed(RowMajor(b.data(), n, k)), precision);
+    const auto product = [&](int64_t m) {
+      std::vector<float> a, c(m * n);
+      for (int64_t i = 0; i < m; ++i) a.insert(a.end(), row.begin(), row.end());
+      if (precision == Precision::kF32) {
+        packed.Multiply(a.data(), m, c.data());
+      } else {
+        packed.Multiply(Truncated(a).data(), m, c.data());
+      }
+      return c;
+    };
+    const int before = Threads();
+    SetThreads(1);
+    const std::vector<float> one = product(1);
+    for (const int threads : {1, 2}) {
+      SetThreads(threads);
+      for (const int64_t m : {2, 9, 64, 211}) {
+        const std::vector<float> many = product(m);
+        EXPECT_EQ(std::memcmp(many.data() + (m - 1) * n, one.data(), n * 4), 0)
+            << PrecisionName(precision) << ", " << m << " rows, " << threads
+            << " threads";
+      }
+    }
+    SetThreads(before);
+  }
+}
+
+TEST(PackedMatrixTest, TransposeSwapsRowsAndColumns) {
+  const std::vector<Bf16> m = Truncated(Random(3 * 5, 4));
+  std::vector<Bf16> t(15);
+  TransposeBf16(m.data(), 3, 5, t.data());
+  for (int i = 0; i < 3; ++i) {
+    for (int j = 0; j < 5; ++j) EXPECT_EQ(t[j * 3 + i].bits, m[i * 5 + j].bits);
+  }
+}
+
+TEST(PrecisionTest, NamesAreKnownAndOthersRefused) {
+  EXPECT_EQ(*ParsePrecision("f32"), Precision::kF32);
+  EXPECT_EQ(*ParsePrecision("bf16"), Precision::kBf16);
+  EXPECT_EQ(*ParsePrecision("auto") == Precision::kBf16, HasFastBf16());
+  EXPECT_EQ(Message(ParsePrecision("fp16").status()),
+            "precision 'fp16' is unknown; expected auto, f32 or bf16");
+}
+
+}  // namespace
+}  // namespace align
