@@ -92,13 +92,6 @@ void PackedMatrix::Multiply(const Bf16* a, int64_t m, float* c,
   Run(a, m, c, accumulate);
 }
 
-void TransposeBf16(const Bf16* m, int64_t rows, int64_t cols, Bf16* out) {
-  constexpr auto kType = dnnl::memory::data_type::bf16;
-  onednn::RunReorder(
-      dnnl::memory::desc({cols, rows}, kType, dnnl::memory::dims{1, cols}), m,
-      onednn::Dense(cols, rows, kType), out);
-}
-
 namespace {
 
 // Whether each of `rows` equal rows gets the bits that a row of a product of 64

@@ -51,7 +51,4 @@ class PackedMatrix {
 // process by comparing bits.
 bool PackedRowsExact(Precision precision);
 
-// out [cols, rows] = the transpose of m [rows, cols], both dense.
-void TransposeBf16(const Bf16* m, int64_t rows, int64_t cols, Bf16* out);
-
 }  // namespace align

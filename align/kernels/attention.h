@@ -32,10 +32,15 @@ class KeyTiles {
   int64_t tiles_ = 0;
 };
 
-// Up to four query vectors at once.
+// Up to as many query vectors at once, for which the registers suffice. Results
+// do not depend on it.
+#if defined(__AVX512F__)
+inline constexpr int64_t kQueryBlock = 8;
+#else
 inline constexpr int64_t kQueryBlock = 4;
+#endif
 struct QueryBlock {
-  int64_t count = 0;                 // 1..4
+  int64_t count = 0;                 // 1..kQueryBlock
   const float* q[kQueryBlock] = {};  // `dim` floats each
   // The keys that each sees: [first, visible), up to its own position.
   int64_t first[kQueryBlock] = {};
@@ -52,7 +57,7 @@ struct HeadRule {
 
 // Scratch that callers keep between blocks.
 struct AttentionScratch {
-  std::vector<float> probabilities;  // [4, tiles * 16]
+  std::vector<float> probabilities;  // [kQueryBlock, tiles * 16]
   std::vector<float> gradients;      // the same, for the backward pass
   std::vector<float> slopes;         // d(capped score) / d(score)
 };

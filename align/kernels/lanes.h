@@ -59,48 +59,154 @@ inline Float8 Fma8(Float8 a, Float8 b, Float8 c) {
 
 inline Float8 Max8(Float8 a, Float8 b) { return a > b ? a : b; }
 
-// e^x to about one ulp (Cephes' expf polynomial); 0 below -87.3, NaN for NaN.
-inline Float8 Exp8(Float8 x) {
-  const Float8 low = Broadcast8(-87.33f), high = Broadcast8(88.37f);
-  const Int8 underflow = x < low;
-  const Float8 clamped = x > high ? high : x;
-  // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low mantissa bits.
-  const Float8 magic = Broadcast8(12582912.0f);
-  const Float8 shifted = Fma8(clamped, Broadcast8(1.44269504f), magic);
-  const Float8 n = shifted - magic;
-  Float8 r = Fma8(n, Broadcast8(-0.693359375f), clamped);
-  r = Fma8(n, Broadcast8(2.12194440e-4f), r);
-  Float8 p = Broadcast8(1.9875691500e-4f);
-  p = Fma8(p, r, Broadcast8(1.3981999507e-3f));
-  p = Fma8(p, r, Broadcast8(8.3334519073e-3f));
-  p = Fma8(p, r, Broadcast8(4.1665795894e-2f));
-  p = Fma8(p, r, Broadcast8(1.6666665459e-1f));
-  p = Fma8(p, r, Broadcast8(5.0000001201e-1f));
-  p = Fma8(p, r * r, r) + Broadcast8(1.0f);
-  // 2^n, from the same bits; unsigned so that a NaN's do not overflow.
-  using Uint8 = uint32_t __attribute__((vector_size(32)));
-  const Uint8 bits = (Uint8)shifted;
-  const Float8 scale = (Float8)((bits - 0x4B400000u + 127u) << 23);
-  const Float8 result = p * scale;
-  return underflow ? Float8{} : result;
+// Sixteen floats: one register with AVX-512, two elsewhere, the same bits.
+using Wide = float __attribute__((vector_size(64)));
+using WideInt = int32_t __attribute__((vector_size(64)));
+using WideUint = uint32_t __attribute__((vector_size(64)));
+
+inline Wide LoadWide(const float* p) {
+  Wide v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
 }
+inline void StoreWide(float* p, Wide v) { std::memcpy(p, &v, sizeof v); }
+inline Wide BroadcastWide(float x) { return x - Wide{}; }
+
+// The first n <= 16 floats; the others are zero, and are not touched in memory.
+inline Wide LoadWidePart(const float* p, int64_t n) {
+#if defined(__AVX512F__)
+  return (Wide)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+#else
+  Wide v{};
+  std::memcpy(&v, p, n * sizeof(float));
+  return v;
+#endif
+}
+inline void StoreWidePart(float* p, Wide v, int64_t n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), (__m512)v);
+#else
+  std::memcpy(p, &v, n * sizeof(float));
+#endif
+}
+inline Wide LoadUpToWide(const float* p, int64_t n) {
+  return n >= kLanes ? LoadWide(p) : LoadWidePart(p, n);
+}
+inline void StoreUpToWide(float* p, Wide v, int64_t n) {
+  if (n >= kLanes) {
+    StoreWide(p, v);
+  } else {
+    StoreWidePart(p, v, n);
+  }
+}
+
+inline Float8 Low(Wide v) {
+  Float8 half;
+  std::memcpy(&half, &v, sizeof half);
+  return half;
+}
+inline Float8 High(Wide v) {
+  Float8 half;
+  std::memcpy(&half, reinterpret_cast<const char*>(&v) + sizeof half,
+              sizeof half);
+  return half;
+}
+inline Wide Join(Float8 low, Float8 high) {
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+                                 11, 12, 13, 14, 15);
+}
+
+// a * b + c with one rounding.
+inline Wide FmaWide(Wide a, Wide b, Wide c) {
+#if defined(__AVX512F__)
+  return (Wide)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#else
+  return Join(Fma8(Low(a), Low(b), Low(c)), Fma8(High(a), High(b), High(c)));
+#endif
+}
+
+inline Wide MaxWide(Wide a, Wide b) { return a > b ? a : b; }
+
+inline float MaxLane(Wide v) {
+  float best = v[0];
+  for (int i = 1; i < 16; ++i) best = v[i] > best ? v[i] : best;
+  return best;
+}
+
+// The functions below are written once, for eight floats and for sixteen.
+template <class Float>
+struct LanesOf;
+template <>
+struct LanesOf<Float8> {
+  using Int = Int8;
+  using Uint = uint32_t __attribute__((vector_size(32)));
+  static Float8 Fma(Float8 a, Float8 b, Float8 c) { return Fma8(a, b, c); }
+};
+template <>
+struct LanesOf<Wide> {
+  using Int = WideInt;
+  using Uint = WideUint;
+  static Wide Fma(Wide a, Wide b, Wide c) { return FmaWide(a, b, c); }
+};
+template <class Float>
+Float Broadcast(float x) {
+  return x - Float{};
+}
+
+// e^x to about one ulp (Cephes' expf polynomial); 0 below -87.3, NaN for NaN.
+template <class Float>
+Float ExpLanes(Float x) {
+  using Lanes = LanesOf<Float>;
+  const auto all = [](float value) { return Broadcast<Float>(value); };
+  const auto fma = [](Float a, Float b, Float c) {
+    return Lanes::Fma(a, b, c);
+  };
+  const Float low = all(-87.33f), high = all(88.37f);
+  const typename Lanes::Int underflow = x < low;
+  const Float clamped = x > high ? high : x;
+  // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low mantissa bits.
+  const Float magic = all(12582912.0f);
+  const Float shifted = fma(clamped, all(1.44269504f), magic);
+  const Float n = shifted - magic;
+  Float r = fma(n, all(-0.693359375f), clamped);
+  r = fma(n, all(2.12194440e-4f), r);
+  Float p = all(1.9875691500e-4f);
+  p = fma(p, r, all(1.3981999507e-3f));
+  p = fma(p, r, all(8.3334519073e-3f));
+  p = fma(p, r, all(4.1665795894e-2f));
+  p = fma(p, r, all(1.6666665459e-1f));
+  p = fma(p, r, all(5.0000001201e-1f));
+  p = fma(p, r * r, r) + all(1.0f);
+  // 2^n, from the same bits; unsigned so that a NaN's do not overflow.
+  const auto bits = (typename Lanes::Uint)shifted;
+  const auto scale = (Float)((bits - 0x4B400000u + 127u) << 23);
+  const Float result = p * scale;
+  return underflow ? Float{} : result;
+}
+inline Float8 Exp8(Float8 x) { return ExpLanes(x); }
+inline Wide ExpWide(Wide x) { return ExpLanes(x); }
 
 // tanh x to about one ulp (Cephes' tanhf): a polynomial near zero, where
 // 1 - 2 / (e^2x + 1) cancels.
-inline Float8 Tanh8(Float8 x) {
-  const Float8 one = Broadcast8(1.0f);
-  const Float8 size = x < Float8{} ? -x : x;
-  const Float8 large = one - Broadcast8(2.0f) / (Exp8(size + size) + one);
-  const Float8 z = x * x;
-  Float8 p = Broadcast8(-5.70498872745e-3f);
-  p = Fma8(p, z, Broadcast8(2.06390887954e-2f));
-  p = Fma8(p, z, Broadcast8(-5.37397155531e-2f));
-  p = Fma8(p, z, Broadcast8(1.33314422036e-1f));
-  p = Fma8(p, z, Broadcast8(-3.33332819422e-1f));
-  const Float8 small = Fma8(p * z, x, x);
-  const Float8 signed_large = x < Float8{} ? -large : large;
-  return size < Broadcast8(0.625f) ? small : signed_large;
+template <class Float>
+Float TanhLanes(Float x) {
+  using Lanes = LanesOf<Float>;
+  const auto all = [](float value) { return Broadcast<Float>(value); };
+  const Float one = all(1.0f);
+  const Float size = x < Float{} ? -x : x;
+  const Float large = one - all(2.0f) / (ExpLanes(size + size) + one);
+  const Float z = x * x;
+  Float p = all(-5.70498872745e-3f);
+  for (const float c : {2.06390887954e-2f, -5.37397155531e-2f,
+                        1.33314422036e-1f, -3.33332819422e-1f}) {
+    p = Lanes::Fma(p, z, all(c));
+  }
+  const Float small = Lanes::Fma(p * z, x, x);
+  const Float signed_large = x < Float{} ? -large : large;
+  return size < all(0.625f) ? small : signed_large;
 }
+inline Float8 Tanh8(Float8 x) { return TanhLanes(x); }
+inline Wide TanhWide(Wide x) { return TanhLanes(x); }
 
 // erf x to 2e-7 (Cephes' erff, erfcf): an odd polynomial below one, beyond it
 // 1 - e^(-x^2) / x times a polynomial in 1 / x^2.
@@ -145,6 +251,8 @@ inline float TreeSum(Float8 lo, Float8 hi) {
   const float c = s[2] + s[6], d = s[3] + s[7];
   return (a + c) + (b + d);
 }
+
+inline float TreeSum(Wide v) { return TreeSum(Low(v), High(v)); }
 
 // sum a[i] b[i]; element i always goes to lane i mod 16.
 inline float Dot(const float* a, const float* b, int64_t n) {

@@ -10,22 +10,20 @@ namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-// The last, incomplete eight are filled up with minus infinity.
-Float8 LoadLogits(const float* z, int64_t left) {
-  if (left >= 8) return Load8(z);
-  Float8 v = Broadcast8(kMinusInfinity);
+// The last, incomplete sixteen are filled up with minus infinity.
+Wide LoadLogits(const float* z, int64_t left) {
+  if (left >= kLanes) return LoadWide(z);
+  Wide v = BroadcastWide(kMinusInfinity);
   for (int64_t i = 0; i < left; ++i) v[i] = z[i];
   return v;
 }
 
 float Maximum(const float* z, int64_t count) {
-  Float8 best = Broadcast8(kMinusInfinity);
-  for (int64_t i = 0; i < count; i += 8) {
-    best = Max8(LoadLogits(z + i, count - i), best);
+  Wide best = BroadcastWide(kMinusInfinity);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    best = MaxWide(LoadLogits(z + i, count - i), best);
   }
-  float most = best[0];
-  for (int i = 1; i < 8; ++i) most = std::max(most, best[i]);
-  return most;
+  return MaxLane(best);
 }
 
 }  // namespace
@@ -47,10 +45,11 @@ float RowSums::SumSquaredProbabilities() const {
 
 void ScaleLogits(float* z, int64_t count, float temperature, float soft_cap) {
   if (soft_cap > 0) {
-    const Float8 cap = Broadcast8(soft_cap);
-    for (int64_t i = 0; i < count; i += 8) {
-      const int64_t lanes = std::min<int64_t>(8, count - i);
-      StoreUpTo8(z + i, cap * Tanh8(LoadUpTo8(z + i, lanes) / cap), lanes);
+    const Wide cap = BroadcastWide(soft_cap);
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const int64_t lanes = std::min(kLanes, count - i);
+      StoreUpToWide(z + i, cap * TanhWide(LoadUpToWide(z + i, lanes) / cap),
+                    lanes);
     }
   }
   if (temperature == 1) return;
@@ -60,68 +59,62 @@ void ScaleLogits(float* z, int64_t count, float temperature, float soft_cap) {
 void AddChunk(const float* z, int64_t count, bool moments, RowSums& sums) {
   const float chunk_max = Maximum(z, count);
   const float most = std::max(sums.maximum, chunk_max);
-  const Float8 base = Broadcast8(most);
-  Float8 lo{}, hi{}, weighted{}, squares{};
-  double logits = 0;
+  const Wide base = BroadcastWide(most);
+  Wide exponentials{}, weighted{}, squares{}, logits{};
   for (int64_t i = 0; i < count; i += kLanes) {
-    const Float8 x0 = LoadLogits(z + i, count - i) - base;
-    const Float8 x1 = count - i > 8
-                          ? LoadLogits(z + i + 8, count - i - 8) - base
-                          : Broadcast8(kMinusInfinity);
-    const Float8 e0 = Exp8(x0), e1 = Exp8(x1);
-    lo += e0;
-    hi += e1;
+    const Wide z16 = LoadLogits(z + i, count - i);
+    const Wide x = z16 - base;
+    const Wide e = ExpWide(x);
+    exponentials += e;
     if (!moments) continue;
     // Where e is zero the product with minus infinity would be NaN.
-    weighted += e0 > 0 ? e0 * x0 : Float8{};
-    weighted += e1 > 0 ? e1 * x1 : Float8{};
-    squares += e0 * e0;
-    squares += e1 * e1;
+    weighted += e > 0 ? e * x : Wide{};
+    squares += e * e;
+    logits += count - i >= kLanes ? z16 : LoadWidePart(z + i, count - i);
   }
   // What earlier chunks summed, relative to the new maximum.
   const float shift = sums.maximum - most;
   const float factor = Exp(shift);
   const float before = sums.exponentials;
-  sums.exponentials = sums.exponentials * factor + TreeSum(lo, hi);
+  sums.exponentials = sums.exponentials * factor + TreeSum(exponentials);
   sums.maximum = most;
   if (!moments) return;
-  for (int64_t i = 0; i < count; ++i) logits += z[i];
-  sums.logits += logits;
+  sums.logits += TreeSum(logits);
   const float moved =
       before > 0 ? (sums.weighted + before * shift) * factor : 0;
-  sums.weighted = moved + TreeSum(weighted, Float8{});
-  sums.squares = sums.squares * factor * factor + TreeSum(squares, Float8{});
+  sums.weighted = moved + TreeSum(weighted);
+  sums.squares = sums.squares * factor * factor + TreeSum(squares);
 }
 
 void LogitGradients(const LogitSeeds& seeds, int64_t label, int64_t count,
                     float* z) {
   const float label_z = label >= 0 && label < count ? z[label] : 0;
-  const Float8 lse = Broadcast8(seeds.log_sum_exp);
-  const Float8 seed = Broadcast8(-seeds.log_prob);
-  const Float8 entropy_seed = Broadcast8(-seeds.entropy);
-  const Float8 row_entropy = Broadcast8(seeds.row_entropy);
-  const Float8 temperature = Broadcast8(seeds.temperature);
+  const Wide lse = BroadcastWide(seeds.log_sum_exp);
+  const Wide seed = BroadcastWide(-seeds.log_prob);
+  const Wide entropy_seed = BroadcastWide(-seeds.entropy);
+  const Wide row_entropy = BroadcastWide(seeds.row_entropy);
+  const Wide temperature = BroadcastWide(seeds.temperature);
   const float cap = seeds.soft_cap;
   // d(tanh-capped logit) = 1 - (capped / cap)^2, with capped = z T.
-  const auto cap_slope = [&](Float8 v) {
-    const Float8 ratio = v * temperature / Broadcast8(cap);
-    return Broadcast8(1.0f) - ratio * ratio;
+  const auto cap_slope = [&](Wide v) {
+    const Wide ratio = v * temperature / BroadcastWide(cap);
+    return BroadcastWide(1.0f) - ratio * ratio;
   };
-  for (int64_t i = 0; i < count; i += 8) {
-    const int64_t lanes = std::min<int64_t>(8, count - i);
-    const Float8 v = LoadUpTo8(z + i, lanes);
-    const Float8 log_p = v - lse;
-    const Float8 p = Exp8(log_p);
-    Float8 dz = p * seed;
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t lanes = std::min(kLanes, count - i);
+    const Wide v = LoadUpToWide(z + i, lanes);
+    const Wide log_p = v - lse;
+    const Wide p = ExpWide(log_p);
+    Wide dz = p * seed;
     if (seeds.entropy != 0) {
-      dz = Fma8(p * entropy_seed, log_p + row_entropy, dz);
+      dz = FmaWide(p * entropy_seed, log_p + row_entropy, dz);
     }
     dz = dz / temperature;
     if (cap > 0) dz *= cap_slope(v);
-    StoreUpTo8(z + i, dz, lanes);
+    StoreUpToWide(z + i, dz, lanes);
   }
   if (label >= 0 && label < count) {
-    const float slope = cap > 0 ? cap_slope(Broadcast8(label_z))[0] : 1.0f;
+    const float slope = cap > 0 ? cap_slope(BroadcastWide(label_z))[0] : 1.0f;
     z[label] += seeds.log_prob / seeds.temperature * slope;
   }
 }

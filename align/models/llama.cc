@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "align/base/profile.h"
 #include "align/models/model_family.h"
 #include "align/models/rope_scaling.h"
 
@@ -54,11 +55,13 @@ AttentionShape Llama::Shape(int64_t layer) const {
 }
 
 Tensor Llama::Norm(const Tensor& x, const std::string& name) const {
+  const auto phase = ProfileScope::Phase("norms");
   return RmsNorm(x, Weight(name), static_cast<float>(config().rms_norm_eps),
                  options_.weights_from_one ? 1.0f : 0.0f);
 }
 
 Tensor Llama::GatedMlp(const Tensor& x, const std::string& name) const {
+  const auto phase = ProfileScope::Phase("mlp");
   const Tensor gate = Project(x, name + "gate_proj");
   const Tensor up = Project(x, name + "up_proj");
   return Project(GatedActivation(gate, up, config().activation),
@@ -68,6 +71,7 @@ Tensor Llama::GatedMlp(const Tensor& x, const std::string& name) const {
 Tensor Llama::SelfAttention(int64_t layer, const Tensor& x,
                             std::span<const int32_t> positions,
                             const Attend& attend) const {
+  const auto phase = ProfileScope::Phase("attention");
   const std::string name = Prefix(layer) + "self_attn.";
   Tensor q = Project(x, name + "q_proj"), k = Project(x, name + "k_proj");
   if (options_.query_key_norm) {
@@ -85,6 +89,7 @@ Tensor Llama::Mlp(int64_t layer, const Tensor& x) const {
 
 Tensor Llama::Embed(std::span<const int32_t> tokens,
                     std::span<const int32_t>) const {
+  const auto phase = ProfileScope::Phase("embed");
   const Tensor x = Embedding(Weight("model.embed_tokens"), tokens);
   if (!options_.scaled_embedding) return x;
   return Scale(x, std::sqrt(static_cast<float>(config().hidden_size)));
@@ -93,6 +98,7 @@ Tensor Llama::Embed(std::span<const int32_t> tokens,
 Tensor Llama::Block(int64_t layer, const Tensor& x,
                     std::span<const int32_t> positions,
                     const Attend& attend) const {
+  const auto phase = ProfileScope::Phase("residual");
   const std::string prefix = Prefix(layer);
   const bool after = options_.norms_after;
   Tensor added = SelfAttention(layer, Norm(x, prefix + "input_layernorm"),

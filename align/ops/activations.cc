@@ -1,6 +1,7 @@
 #include "align/kernels/activations.h"
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/ops/ops.h"
 #include "align/tensor/tape.h"
 
@@ -8,6 +9,7 @@ namespace align {
 
 Tensor GatedActivation(const Tensor& gate, const Tensor& up,
                        Activation activation) {
+  const ProfileScope scope("GatedActivation");
   ALIGN_CHECK(gate.shape() == up.shape())
       << "[GatedActivation] " << ToString(gate.shape()) << " and "
       << ToString(up.shape());
@@ -27,6 +29,7 @@ Tensor SwiGlu(const Tensor& gate, const Tensor& up) {
 }
 
 Tensor Activate(const Tensor& x, Activation activation) {
+  const ProfileScope scope("Activate");
   Tensor out = Tensor::Empty(x.shape());
   kernels::GatedForward(activation, x.data(), nullptr, x.size(), out.data());
   return Record("Activate", out, {x}, [=](const float* grad) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/base/threads.h"
 #include "align/ops/cached_attention.h"
 #include "align/ops/ops.h"
@@ -188,6 +189,7 @@ void BackwardAttention(const AttentionInputs& in, const float* grad) {
 
 Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
                  const Segments& segments, const AttentionShape& shape) {
+  const ProfileScope scope("Attention");
   CheckShapes(q, k, v, segments.rows(), shape);
   const kernels::HeadRule rule = Rule(shape);
   Tensor out = Tensor::Empty({q.dim(0), shape.heads * rule.value_dim});
@@ -216,6 +218,7 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
 Tensor CachedAttention(const Tensor& q,
                        const std::vector<CachedQueries>& sequences,
                        const AttentionShape& shape) {
+  const ProfileScope scope("CachedAttention");
   const kernels::HeadRule rule = Rule(shape);
   Tensor out = Tensor::Empty({q.dim(0), shape.heads * rule.value_dim});
   const int64_t k_width = shape.kv_heads * rule.dim;

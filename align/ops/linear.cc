@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/dnnl/matmul.h"
 #include "align/ops/ops.h"
 #include "align/ops/packed_weight.h"
@@ -34,6 +35,7 @@ void AddBiasGradient(const float* grad, int64_t n, const Tensor& bias) {
 
 Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               WeightLayout layout) {
+  const ProfileScope scope("Linear");
   const bool out_in = layout == WeightLayout::kOutIn;
   ALIGN_CHECK(x.shape().size() == 2 && weight.shape().size() == 2 &&
               x.dim(1) == weight.dim(out_in ? 1 : 0) &&
@@ -47,18 +49,18 @@ Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   const MatrixView from_inputs = out_in ? Transposed(stored) : stored;
   Tensor out = Tensor::Empty({n, out_width});
   const Precision precision = PrecisionOf(weight);
-  MultiplyByWeight(LeftRows(x, precision), weight, from_inputs, out.data());
+  MultiplyByWeight(ProductRows(x, precision), weight, from_inputs, out.data());
   if (bias.defined()) AddBias(bias, out);
   std::vector<Tensor> inputs = {x, weight};
   if (bias.defined()) inputs.push_back(bias);
   return Record("Linear", out, std::move(inputs), [=](const float* grad) {
-    const LeftRows dy(grad, n, out_width);
+    const ProductRows dy(grad, n, out_width);
     if (x.requires_grad()) {
       MultiplyByWeight(dy, weight, Transposed(from_inputs), x.grad(),
                        /*accumulate=*/true);
     }
     if (weight.requires_grad()) {
-      const LeftRows rows(x, precision);
+      const ProductRows rows(x, precision);
       AddOuterProducts(out_in ? dy : rows, out_in ? rows : dy, precision,
                        weight.grad());
     }

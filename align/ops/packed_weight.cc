@@ -7,8 +7,10 @@
 #include <utility>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/dnnl/packed_matrix.h"
 #include "align/kernels/bf16.h"
+#include "align/kernels/transpose.h"
 #include "align/tensor/tape.h"
 
 namespace align {
@@ -17,10 +19,20 @@ namespace {
 // Fewer rows than these do not repay a packing of their own in f32.
 constexpr int64_t kFewRows = 96;
 
-Storage AllocateBf16(int64_t count) { return AllocateStorage((count + 1) / 2); }
+// Counts a product's work while it runs.
+class Product {
+ public:
+  Product(int64_t m, int64_t k, int64_t n)
+      : scope_("product", 2.0 * m * k * n, 4.0 * (m * k + k * n + m * n)) {}
 
-Bf16* AsBf16(const Storage& storage) {
-  return reinterpret_cast<Bf16*>(storage.get());
+ private:
+  ProfileScope scope_;
+};
+
+std::shared_ptr<const PackedMatrix> Pack(const MatrixView& b,
+                                         Precision precision) {
+  const ProfileScope scope("pack");
+  return std::make_shared<const PackedMatrix>(b, precision);
 }
 
 // The packed copies of views into one weight.
@@ -33,9 +45,7 @@ class PackedWeight : public Tensor::Derived {
   std::shared_ptr<const PackedMatrix> Kept(const MatrixView& b) {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::shared_ptr<const PackedMatrix>& kept = kept_[{b.data, b.rows, b.cols}];
-    if (kept == nullptr) {
-      kept = std::make_shared<const PackedMatrix>(b, precision_);
-    }
+    if (kept == nullptr) kept = Pack(b, precision_);
     return kept;
   }
 
@@ -55,16 +65,11 @@ PackedWeight* PackedOf(const Tensor& weight) {
   return dynamic_cast<PackedWeight*>(weight.derived().get());
 }
 
-// The values of an activation in bf16.
-struct RoundedCopy : Tensor::Derived {
-  Storage values;
-  void ValuesChanged() override { values = nullptr; }
-};
-
-Storage Round(const float* x, int64_t count) {
-  Storage rounded = AllocateBf16(count);
-  kernels::RoundToBf16(x, count, AsBf16(rounded));
-  return rounded;
+// The transpose of n rows, f32 or bf16.
+template <class T>
+void Transposed(const T* rows, int64_t n, int64_t width, T* out) {
+  const ProfileScope scope("transpose");
+  kernels::Transpose(rows, n, width, out);
 }
 
 }  // namespace
@@ -78,24 +83,60 @@ Precision PrecisionOf(const Tensor& weight) {
   return packed == nullptr ? Precision::kF32 : packed->precision();
 }
 
-LeftRows::LeftRows(const Tensor& x, Precision precision)
-    : LeftRows(x.data(), x.dim(0), x.dim(1)) {
-  if (precision == Precision::kF32) return;
-  if (x.derived() == nullptr) {
-    const auto copy = std::make_shared<RoundedCopy>();
-    copy->values = Round(rows_, n_ * width_);
-    x.SetDerived(copy);
+Storage AllocateBf16(int64_t count) { return AllocateStorage((count + 1) / 2); }
+
+Bf16* AsBf16(const Storage& storage) {
+  return reinterpret_cast<Bf16*>(storage.get());
+}
+
+// What was made of rows so far.
+struct ProductRows::Copies : Tensor::Derived {
+  Storage rounded;
+  std::unique_ptr<const PackedMatrix> packed;
+  void ValuesChanged() override {
+    rounded = nullptr;
+    packed = nullptr;
   }
-  const auto* copy = dynamic_cast<RoundedCopy*>(x.derived().get());
-  if (copy != nullptr) rounded_ = copy->values;
+};
+
+ProductRows::ProductRows(const float* rows, int64_t n, int64_t width)
+    : rows_(rows), n_(n), width_(width), copies_(std::make_shared<Copies>()) {}
+
+ProductRows::ProductRows(const float* rows, Storage rounded, int64_t n,
+                         int64_t width)
+    : ProductRows(rows, n, width) {
+  copies_->rounded = std::move(rounded);
 }
 
-const Bf16* LeftRows::Rounded() const {
-  if (rounded_ == nullptr) rounded_ = Round(rows_, n_ * width_);
-  return AsBf16(rounded_);
+ProductRows::ProductRows(const Tensor& x, Precision precision)
+    : rows_(x.data()), n_(x.dim(0)), width_(x.dim(1)) {
+  copies_ = std::dynamic_pointer_cast<Copies>(x.derived());
+  if (copies_ != nullptr) return;
+  copies_ = std::make_shared<Copies>();
+  if (precision == Precision::kBf16 && x.derived() == nullptr) {
+    x.SetDerived(copies_);
+  }
 }
 
-void MultiplyByWeight(const LeftRows& a, const Tensor& weight,
+const Bf16* ProductRows::Rounded() const {
+  if (copies_->rounded == nullptr) {
+    const ProfileScope scope("round");
+    copies_->rounded = AllocateBf16(n_ * width_);
+    kernels::RoundToBf16(rows_, n_ * width_, AsBf16(copies_->rounded));
+  }
+  return AsBf16(copies_->rounded);
+}
+
+const PackedMatrix& ProductRows::Packed() const {
+  const Bf16* rounded = Rounded();
+  if (copies_->packed == nullptr) {
+    const ProfileScope scope("pack");
+    copies_->packed = std::make_unique<const PackedMatrix>(rounded, n_, width_);
+  }
+  return *copies_->packed;
+}
+
+void MultiplyByWeight(const ProductRows& a, const Tensor& weight,
                       const MatrixView& b, float* c, bool accumulate) {
   ALIGN_CHECK(a.width() == b.rows)
       << "[MultiplyByWeight] rows of " << a.width() << " times (" << b.rows
@@ -106,31 +147,39 @@ void MultiplyByWeight(const LeftRows& a, const Tensor& weight,
       packed != nullptr && packed->precision() == Precision::kBf16;
   const bool keep = packed != nullptr && !GradEnabled();
   if (bf16) {
-    if (keep) return packed->Kept(b)->Multiply(a.Rounded(), n, c, accumulate);
-    return PackedMatrix(b, Precision::kBf16)
-        .Multiply(a.Rounded(), n, c, accumulate);
+    const Bf16* rows = a.Rounded();
+    const std::shared_ptr<const PackedMatrix> right =
+        keep ? packed->Kept(b) : Pack(b, Precision::kBf16);
+    const Product product(n, b.rows, b.cols);
+    return right->Multiply(rows, n, c, accumulate);
   }
   if (keep && n < kFewRows && PackedRowsExact(Precision::kF32)) {
-    return packed->Kept(b)->Multiply(a.f32(), n, c, accumulate);
+    const std::shared_ptr<const PackedMatrix> right = packed->Kept(b);
+    const Product product(n, b.rows, b.cols);
+    return right->Multiply(a.f32(), n, c, accumulate);
   }
+  const Product product(n, b.rows, b.cols);
   Matmul(RowMajor(a.f32(), n, a.width()), b, c, b.cols, accumulate);
 }
 
-void AddOuterProducts(const LeftRows& a, const LeftRows& b, Precision precision,
-                      float* c) {
+void AddOuterProducts(const ProductRows& a, const ProductRows& b,
+                      Precision precision, float* c) {
   ALIGN_CHECK(a.count() == b.count())
       << "[AddOuterProducts] " << a.count() << " and " << b.count() << " rows";
-  const int64_t n = a.count();
+  const int64_t n = a.count(), m = a.width();
   if (n == 0) return;
   if (precision == Precision::kF32) {
-    return Matmul(Transposed(RowMajor(a.f32(), n, a.width())),
-                  RowMajor(b.f32(), n, b.width()), c, b.width(),
-                  /*accumulate=*/true);
+    const Storage left = AllocateStorage(n * m);
+    Transposed(a.f32(), n, m, left.get());
+    const Product product(m, n, b.width());
+    return Matmul(RowMajor(left.get(), m, n), RowMajor(b.f32(), n, b.width()),
+                  c, b.width(), /*accumulate=*/true);
   }
-  const Storage transposed = AllocateBf16(n * a.width());
-  TransposeBf16(a.Rounded(), n, a.width(), AsBf16(transposed));
-  PackedMatrix(b.Rounded(), n, b.width())
-      .Multiply(AsBf16(transposed), a.width(), c, /*accumulate=*/true);
+  const Storage left = AllocateBf16(n * m);
+  Transposed(a.Rounded(), n, m, AsBf16(left));
+  const PackedMatrix& right = b.Packed();
+  const Product product(m, n, b.width());
+  right.Multiply(AsBf16(left), m, c, /*accumulate=*/true);
 }
 
 }  // namespace align

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "align/base/precision.h"
+#include "align/base/storage.h"
 #include "align/dnnl/matmul.h"
+#include "align/dnnl/packed_matrix.h"
 #include "align/tensor/tensor.h"
 
 namespace align {
@@ -17,37 +20,45 @@ void AttachPacked(const Tensor& weight, Precision precision);
 // What products with `weight` multiply in.
 Precision PrecisionOf(const Tensor& weight);
 
-// The rows [n, width] on the left of products: f32, and on demand the same in
-// bf16. The memory must outlive it.
-class LeftRows {
+// The rows [n, width] of products with weights: f32, and on demand the same in
+// bf16, as they are or packed. The memory must outlive it.
+class ProductRows {
  public:
-  LeftRows(const float* rows, int64_t n, int64_t width)
-      : rows_(rows), n_(n), width_(width) {}
-  // Of a tensor [n, width], for products in `precision`: the tensor keeps the
-  // rounded copy for the next one.
-  LeftRows(const Tensor& x, Precision precision);
+  ProductRows(const float* rows, int64_t n, int64_t width);
+  // The same, rounded before: `rounded` holds n * width Bf16.
+  ProductRows(const float* rows, Storage rounded, int64_t n, int64_t width);
+  // Of a tensor [n, width], for products in `precision`: the tensor keeps what
+  // was made for its next product.
+  ProductRows(const Tensor& x, Precision precision);
 
   int64_t count() const { return n_; }
   int64_t width() const { return width_; }
   const float* f32() const { return rows_; }
   const Bf16* Rounded() const;
+  // In bf16, as the right side of a product.
+  const PackedMatrix& Packed() const;
 
  private:
+  struct Copies;
   const float* rows_;
   int64_t n_;
   int64_t width_;
-  mutable Storage rounded_;
+  std::shared_ptr<Copies> copies_;
 };
+
+// Room for `count` Bf16, and its address.
+Storage AllocateBf16(int64_t count);
+Bf16* AsBf16(const Storage& storage);
 
 // c [n, b.cols] = a b, or c +=, in the precision of `weight`; `b` [width, cols]
 // is a view into its values. A row's bits depend on that row of `a` alone. c is
 // dense. Threads may share `weight`.
-void MultiplyByWeight(const LeftRows& a, const Tensor& weight,
+void MultiplyByWeight(const ProductRows& a, const Tensor& weight,
                       const MatrixView& b, float* c, bool accumulate = false);
 
 // c [a.width, b.width] += a^T b, sums over rows, in `precision`: the gradient
 // of a weight.
-void AddOuterProducts(const LeftRows& a, const LeftRows& b, Precision precision,
-                      float* c);
+void AddOuterProducts(const ProductRows& a, const ProductRows& b,
+                      Precision precision, float* c);
 
 }  // namespace align

@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/ops/ops.h"
 #include "align/tensor/tape.h"
 
 namespace align {
 
 Tensor Embedding(const Tensor& table, std::span<const int32_t> ids) {
+  const ProfileScope scope("Embedding");
   const int64_t d = table.dim(1), vocab = table.dim(0);
   Tensor out = Tensor::Empty({static_cast<int64_t>(ids.size()), d});
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -32,6 +34,7 @@ Tensor Embedding(const Tensor& table, std::span<const int32_t> ids) {
 
 Tensor RmsNorm(const Tensor& x, const Tensor& weight, float epsilon,
                float weight_offset) {
+  const ProfileScope scope("RmsNorm");
   const int64_t d = weight.size();
   ALIGN_CHECK(x.shape().size() == 2 && d > 0 && x.dim(1) % d == 0)
       << "[RmsNorm] " << ToString(x.shape()) << " with weight "
@@ -55,6 +58,7 @@ Tensor RmsNorm(const Tensor& x, const Tensor& weight, float epsilon,
 
 Tensor LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias,
                  float epsilon) {
+  const ProfileScope scope("LayerNorm");
   ALIGN_CHECK(x.shape().size() == 2 && weight.size() == x.dim(1) &&
               bias.size() == x.dim(1))
       << "[LayerNorm] " << ToString(x.shape()) << " with weight "
@@ -73,6 +77,7 @@ Tensor LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias,
 }
 
 Tensor Scale(const Tensor& x, float factor) {
+  const ProfileScope scope("Scale");
   Tensor out = Tensor::Empty(x.shape());
   for (int64_t i = 0; i < x.size(); ++i) out.data()[i] = factor * x.data()[i];
   return Record("Scale", out, {x}, [=](const float* grad) {
@@ -82,6 +87,7 @@ Tensor Scale(const Tensor& x, float factor) {
 }
 
 Tensor Add(const Tensor& a, const Tensor& b) {
+  const ProfileScope scope("Add");
   ALIGN_CHECK(a.shape() == b.shape())
       << "[Add] " << ToString(a.shape()) << " and " << ToString(b.shape());
   Tensor out = Tensor::Empty(a.shape());
@@ -97,6 +103,7 @@ Tensor Add(const Tensor& a, const Tensor& b) {
 }
 
 Tensor GatherRows(const Tensor& x, std::span<const int32_t> rows) {
+  const ProfileScope scope("GatherRows");
   const int64_t d = x.dim(1);
   Tensor out = Tensor::Empty({static_cast<int64_t>(rows.size()), d});
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -140,6 +147,7 @@ RopeTable::RopeTable(int64_t max_positions, std::span<const double> frequencies,
 
 Tensor Rope(const Tensor& x, const RopeTable& table,
             std::span<const int32_t> positions, const RopeLayout& layout) {
+  const ProfileScope scope("Rope");
   const int64_t n = x.dim(0), rotated = 2 * table.half;
   const int64_t head_dim = layout.head_dim > 0 ? layout.head_dim : rotated;
   ALIGN_CHECK(static_cast<int64_t>(positions.size()) == n && rotated > 0 &&

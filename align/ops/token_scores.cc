@@ -5,8 +5,10 @@
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/base/threads.h"
 #include "align/dnnl/matmul.h"
+#include "align/kernels/bf16.h"
 #include "align/kernels/log_softmax.h"
 #include "align/ops/ops.h"
 #include "align/ops/packed_weight.h"
@@ -52,7 +54,7 @@ MatrixView HeadRows(const LogitHead& head, int64_t begin, int64_t n) {
 // Scaled logits of all rows for the labels [begin, begin + n): out [R, n].
 void ChunkLogits(const Tensor& rows, const LogitHead& head, int64_t begin,
                  int64_t n, double temperature, float* out) {
-  MultiplyByWeight(LeftRows(rows, PrecisionOf(head)), head,
+  MultiplyByWeight(ProductRows(rows, PrecisionOf(head)), head,
                    Transposed(HeadRows(head, begin, n)), out);
   if (temperature == 1 && head.soft_cap == 0) return;
   ForRows(rows.dim(0), [&](int64_t row) {
@@ -79,6 +81,7 @@ std::vector<float> Forward(Scoring& s, bool keep) {
   for (int64_t chunk = 0; chunk < s.chunks(); ++chunk) {
     const Tensor logits = LogitsOfChunk(s, chunk);
     const int64_t n = logits.dim(1);
+    const ProfileScope scope("log-sum-exp");
     ForRows(s.count(), [&](int64_t row) {
       const float* z = logits.data() + row * n;
       const int64_t label = s.labels[row] - chunk * kChunk;
@@ -91,10 +94,13 @@ std::vector<float> Forward(Scoring& s, bool keep) {
   return label_logits;
 }
 
-// Turns the scaled logits of one chunk into gradients of the raw logits.
-Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad) {
+// Turns the scaled logits of one chunk into gradients of the raw logits; rounds
+// them too, while a row is in the cache, when `rounded` is not null.
+Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad,
+                      Bf16* rounded) {
   Tensor dz = LogitsOfChunk(s, chunk);
   const int64_t n = dz.dim(1), count = s.count();
+  const ProfileScope scope("logit gradients");
   ForRows(count, [&](int64_t row) {
     const RowSums& sums = s.sums[row];
     const bool entropy = s.options.entropy;
@@ -106,6 +112,9 @@ Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad) {
          .temperature = static_cast<float>(s.options.temperature),
          .soft_cap = static_cast<float>(s.head.soft_cap)},
         s.labels[row] - chunk * kChunk, n, dz.data() + row * n);
+    if (rounded != nullptr) {
+      kernels::RoundToBf16(dz.data() + row * n, n, rounded + row * n);
+    }
   });
   return dz;
 }
@@ -113,16 +122,19 @@ Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad) {
 // Walks the chunks again; their cached logits are used up.
 void BackwardScores(Scoring& s, const float* grad) {
   const int64_t d = s.width();
+  const bool bf16 = PrecisionOf(s.head) == Precision::kBf16;
   for (int64_t chunk = 0; chunk < s.chunks(); ++chunk) {
     const int64_t begin = chunk * kChunk;
-    const Tensor dz = ChunkGradients(s, chunk, grad);
-    const LeftRows dz_rows(dz.data(), s.count(), dz.dim(1));
+    const Storage rounded = bf16 ? AllocateBf16(s.count() * kChunk) : Storage();
+    const Tensor dz =
+        ChunkGradients(s, chunk, grad, bf16 ? AsBf16(rounded) : nullptr);
+    const ProductRows dz_rows(dz.data(), rounded, s.count(), dz.dim(1));
     if (s.rows.requires_grad()) {
       MultiplyByWeight(dz_rows, s.head, HeadRows(s.head, begin, dz.dim(1)),
                        s.rows.grad(), /*accumulate=*/true);
     }
     if (s.head.requires_grad()) {
-      AddOuterProducts(dz_rows, LeftRows(s.rows, PrecisionOf(s.head)),
+      AddOuterProducts(dz_rows, ProductRows(s.rows, PrecisionOf(s.head)),
                        PrecisionOf(s.head), s.head.grad() + begin * d);
     }
     if (!s.cached.empty()) s.cached[chunk] = Tensor();
@@ -156,6 +168,8 @@ std::span<const float> TokenScores::entropies() const {
 TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
                         std::span<const ScoredToken> tokens,
                         const ScoreOptions& options) {
+  const auto phase = ProfileScope::Phase("head");
+  const ProfileScope scope("ScoreTokens");
   ALIGN_CHECK(hidden.dim(1) == head.dim(1) && options.temperature > 0)
       << "[ScoreTokens] hidden " << ToString(hidden.shape()) << ", head "
       << ToString(head.shape()) << ", temperature " << options.temperature;
@@ -198,6 +212,8 @@ TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
 
 HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
                              double temperature) {
+  const auto phase = ProfileScope::Phase("head");
+  const ProfileScope scope("ComputeHeadLogits");
   const int64_t count = hidden.dim(0), vocab = head.dim(0);
   HeadLogits result;
   result.logits = Tensor::Empty({count, vocab});

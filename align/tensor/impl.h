@@ -3,7 +3,7 @@
 // Private to align/tensor.
 
 #include <functional>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "align/tensor/tensor.h"
@@ -22,7 +22,7 @@ struct Tensor::Impl {
 
   std::shared_ptr<Derived> derived;
 
-  std::string op;
+  std::string_view op, phase;  // literals; see ProfileScope
   std::vector<Tensor> inputs;
   std::function<void(const float*)> rule;
 };

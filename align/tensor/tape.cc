@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/tensor/impl.h"
 
 namespace align {
@@ -28,6 +29,7 @@ Tensor Record(std::string_view op, Tensor out, std::vector<Tensor> inputs,
   ALIGN_CHECK(out.impl_->rule == nullptr && !out.requires_grad())
       << "[" << op << "] output was recorded before";
   out.impl_->op = op;
+  out.impl_->phase = ProfileScope::CurrentPhase();
   out.impl_->requires_grad = true;
   out.impl_->inputs = std::move(inputs);
   out.impl_->rule = std::move(rule);
@@ -66,7 +68,10 @@ class TapeWalk {
       const std::vector<Tensor> inputs = std::move(impl.inputs);
       impl.rule = nullptr;
       impl.inputs.clear();
-      if (impl.grad != nullptr) rule(impl.grad);
+      if (impl.grad != nullptr) {
+        const auto scope = ProfileScope::Backward(impl.phase, impl.op);
+        rule(impl.grad);
+      }
       impl.grad = nullptr;
       impl.grad_storage.reset();
     }

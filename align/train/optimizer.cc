@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/base/threads.h"
 #include "align/train/optimizer_update.h"
 
@@ -130,6 +131,7 @@ double Optimizer::learning_rate() const {
 }
 
 void Optimizer::Step(double grad_scale) {
+  const ProfileScope scope("Step");
   const double rate = learning_rate();
   ++steps_;
   const auto scalars =
@@ -163,6 +165,7 @@ std::vector<std::vector<std::span<float>>> Optimizer::state() {
 }
 
 double GradientNorm(const std::vector<ParamStore*>& stores, NormKind kind) {
+  const ProfileScope scope("GradientNorm");
   const std::vector<Block> blocks = CutIntoBlocks(stores);
   std::vector<double> partial(blocks.size());
   ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t index) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "align/base/log.h"
+#include "align/base/profile.h"
 
 namespace align::train {
 namespace {
@@ -25,6 +26,7 @@ struct Accumulated {
 
 absl::StatusOr<Accumulated> Accumulate(const MicroSteps& micro_steps,
                                        int64_t accumulation) {
+  const auto phase = ProfileScope::Phase("batch and loss");
   Accumulated result;
   while (result.count < accumulation) {
     ALIGN_ASSIGN_OR_RETURN(std::optional<MicroStep> step, micro_steps());
@@ -71,6 +73,7 @@ StepReport MakeReport(const MicroStep& sum, double grad_norm, int64_t step) {
 StepReport Update(const RunLoopOptions& options, const MicroStep& sum,
                   const std::vector<ParamStore*>& stores, Optimizer& optimizer,
                   int64_t step) {
+  const auto phase = ProfileScope::Phase("optimizer");
   const double grad_norm = GradientNorm(stores, options.norm) / sum.weight;
   StepReport report = MakeReport(sum, grad_norm, step);
   report.learning_rate = optimizer.learning_rate();

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "align/base/files.h"
 #include "align/base/json_document.h"
 #include "align/base/json_writer.h"
+#include "align/base/profile.h"
 #include "align/base/storage.h"
 #include "align/base/threads.h"
 #include "align/cli/command.h"
@@ -202,12 +204,14 @@ struct Run {
   std::vector<double> seconds;       // of each step
   std::vector<int64_t> allocations;  // of memory from the system, in each
   double loss = 0;
+  std::string table;   // where the time of the counted steps went
   int64_t tokens = 0;  // distinct ones through the policy
 };
 
 absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
                           const ModelConfig& config,
-                          const std::vector<Pair>& pairs) {
+                          const std::vector<Pair>& pairs,
+                          const std::string& trace) {
   ALIGN_ASSIGN_OR_RETURN(const auto policy, CreateModel(config, Rng(1)));
   std::unique_ptr<Model> reference;
   if (dpo) reference = CloneModel(*policy);
@@ -229,8 +233,11 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
         };
   }
   Run run;
+  Profile profile(/*keep_events=*/!trace.empty());
+  std::optional<ProfileRun> profiled;
   for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
     const PreferenceBatch batch = MakeBatch(pairs, s, step);
+    if (step == 1) profiled.emplace(profile);
     const int64_t allocations = GetStorageStats().system_allocations;
     const Clock::time_point start = Clock::now();
     int64_t given = 0;
@@ -247,6 +254,11 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
     run.allocations.push_back(GetStorageStats().system_allocations -
                               allocations);
     run.tokens += batch.packed.rows();
+  }
+  profiled.reset();
+  run.table = profile.Table();
+  if (!trace.empty()) {
+    ALIGN_RETURN_IF_ERROR(WriteFileAtomically(trace, profile.ChromeTrace()));
   }
   return run;
 }
@@ -319,8 +331,9 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
                               .head_dim = whole(s.hidden / s.heads),
                               .max_position_embeddings = whole(s.max_length)};
   const bool dpo = mode == "dpo";
-  ALIGN_ASSIGN_OR_RETURN(const Run run,
-                         Train(s, dpo, precision, config, pairs));
+  ALIGN_ASSIGN_OR_RETURN(const Run run, Train(s, dpo, precision, config, pairs,
+                                              arguments.Get("trace", "")));
+  if (arguments.Has("profile")) std::fputs(run.table.c_str(), stderr);
   Print(s, dpo, precision, config, pairs, run);
   return absl::OkStatus();
 }
@@ -340,6 +353,8 @@ int main(int argc, char** argv) {
         .summary = "Seconds and memory of training steps on pairs.",
         .flags = {{"mode", "MODE", "dpo or sft (dpo)"},
                   {"precision", "TYPE", "auto, f32 or bf16 (f32)"},
+                  {"profile", "", "prints where the time goes"},
+                  {"trace", "FILE", "writes it as a trace for Chrome"},
                   {"pairs_file", "FILE",
                    "JSON list of pairs of token ids (random ones)"}},
         .run = nullptr};

@@ -106,15 +106,6 @@ TEST(PackedMatrixTest, RowsDoNotDependOnTheirNumberOrOnThreads) {
   }
 }
 
-TEST(PackedMatrixTest, TransposeSwapsRowsAndColumns) {
-  const std::vector<Bf16> m = Truncated(Random(3 * 5, 4));
-  std::vector<Bf16> t(15);
-  TransposeBf16(m.data(), 3, 5, t.data());
-  for (int i = 0; i < 3; ++i) {
-    for (int j = 0; j < 5; ++j) EXPECT_EQ(t[j * 3 + i].bits, m[i * 5 + j].bits);
-  }
-}
-
 TEST(PrecisionTest, NamesAreKnownAndOthersRefused) {
   EXPECT_EQ(*ParsePrecision("f32"), Precision::kF32);
   EXPECT_EQ(*ParsePrecision("bf16"), Precision::kBf16);
