@@ -78,21 +78,24 @@ void Forward(const float* gate, const float* up, int64_t count, float* y) {
   });
 }
 
+// Adds a * b to what the target holds, if it holds something.
+void Put(const AddTarget& target, int64_t i, int64_t lanes, Float8 a,
+         Float8 b) {
+  const Float8 before =
+      target.accumulate ? LoadUpTo8(target.data + i, lanes) : Float8{};
+  StoreUpTo8(target.data + i, Fma8(a, b, before), lanes);
+}
+
 template <class F>
 void Backward(const float* gate, const float* up, const float* dy,
-              int64_t count, float* dgate, float* dup) {
+              int64_t count, const AddTarget& dgate, const AddTarget& dup) {
   ForEights(count, [&](int64_t i, int64_t lanes) {
     const Float8 g = LoadUpTo8(gate + i, lanes);
     Float8 grad = LoadUpTo8(dy + i, lanes);
-    if (dup != nullptr) {
-      StoreUpTo8(dup + i,
-                 Fma8(grad, g * F::Factor(g), LoadUpTo8(dup + i, lanes)),
-                 lanes);
-    }
-    if (dgate != nullptr) {
+    if (dup.data != nullptr) Put(dup, i, lanes, grad, g * F::Factor(g));
+    if (dgate.data != nullptr) {
       if (up != nullptr) grad = grad * LoadUpTo8(up + i, lanes);
-      StoreUpTo8(dgate + i,
-                 Fma8(grad, F::Slope(g), LoadUpTo8(dgate + i, lanes)), lanes);
+      Put(dgate, i, lanes, grad, F::Slope(g));
     }
   });
 }
@@ -120,7 +123,8 @@ void GatedForward(Activation activation, const float* gate, const float* up,
 }
 
 void GatedBackward(Activation activation, const float* gate, const float* up,
-                   const float* dy, int64_t count, float* dgate, float* dup) {
+                   const float* dy, int64_t count, const AddTarget& dgate,
+                   const AddTarget& dup) {
   Dispatch(activation, [&](auto f) {
     Backward<decltype(f)>(gate, up, dy, count, dgate, dup);
   });

@@ -12,8 +12,14 @@ enum class Activation { kSilu, kGelu, kGeluTanh };
 // activation alone. An element's bits depend on its inputs only.
 void GatedForward(Activation activation, const float* gate, const float* up,
                   int64_t count, float* y);
-// dgate and dup += ...; either may be null.
+// Where gradients go: added to what is there, or written over it. Null data:
+// not wanted.
+struct AddTarget {
+  float* data = nullptr;
+  bool accumulate = true;
+};
 void GatedBackward(Activation activation, const float* gate, const float* up,
-                   const float* dy, int64_t count, float* dgate, float* dup);
+                   const float* dy, int64_t count, const AddTarget& dgate,
+                   const AddTarget& dup);
 
 }  // namespace align::kernels

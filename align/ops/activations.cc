@@ -17,10 +17,15 @@ Tensor GatedActivation(const Tensor& gate, const Tensor& up,
   kernels::GatedForward(activation, gate.data(), up.data(), out.size(),
                         out.data());
   return Record("GatedActivation", out, {gate, up}, [=](const float* grad) {
+    const auto target = [](const Tensor& x) {
+      return x.requires_grad() ? x.TakeGrad() : Tensor::GradTarget();
+    };
+    // One tensor as both gets two shares: the first must not be written over.
+    if (gate.data() == up.data() && gate.requires_grad()) gate.grad();
+    const Tensor::GradTarget dgate = target(gate), dup = target(up);
     kernels::GatedBackward(activation, gate.data(), up.data(), grad,
-                           gate.size(),
-                           gate.requires_grad() ? gate.grad() : nullptr,
-                           up.requires_grad() ? up.grad() : nullptr);
+                           gate.size(), {dgate.data, dgate.accumulate},
+                           {dup.data, dup.accumulate});
   });
 }
 
@@ -33,8 +38,9 @@ Tensor Activate(const Tensor& x, Activation activation) {
   Tensor out = Tensor::Empty(x.shape());
   kernels::GatedForward(activation, x.data(), nullptr, x.size(), out.data());
   return Record("Activate", out, {x}, [=](const float* grad) {
+    const Tensor::GradTarget dx = x.TakeGrad();
     kernels::GatedBackward(activation, x.data(), nullptr, grad, x.size(),
-                           x.grad(), nullptr);
+                           {dx.data, dx.accumulate}, {});
   });
 }
 

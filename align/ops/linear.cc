@@ -56,8 +56,9 @@ Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   return Record("Linear", out, std::move(inputs), [=](const float* grad) {
     const ProductRows dy(grad, n, out_width);
     if (x.requires_grad()) {
-      MultiplyByWeight(dy, weight, Transposed(from_inputs), x.grad(),
-                       /*accumulate=*/true);
+      const Tensor::GradTarget dx = x.TakeGrad();
+      MultiplyByWeight(dy, weight, Transposed(from_inputs), dx.data,
+                       dx.accumulate);
     }
     if (weight.requires_grad()) {
       const ProductRows rows(x, precision);

@@ -95,8 +95,12 @@ Tensor Add(const Tensor& a, const Tensor& b) {
   kernels::AddInto(b.data(), b.size(), out.data());
   return Record("Add", out, {a, b}, [=](const float* grad) {
     for (const Tensor& input : {a, b}) {
-      if (input.requires_grad()) {
-        kernels::AddInto(grad, input.size(), input.grad());
+      if (!input.requires_grad()) continue;
+      const Tensor::GradTarget target = input.TakeGrad();
+      if (target.accumulate) {
+        kernels::AddInto(grad, input.size(), target.data);
+      } else {
+        std::copy_n(grad, input.size(), target.data);
       }
     }
   });

@@ -130,8 +130,9 @@ void BackwardScores(Scoring& s, const float* grad) {
         ChunkGradients(s, chunk, grad, bf16 ? AsBf16(rounded) : nullptr);
     const ProductRows dz_rows(dz.data(), rounded, s.count(), dz.dim(1));
     if (s.rows.requires_grad()) {
+      const Tensor::GradTarget target = s.rows.TakeGrad();
       MultiplyByWeight(dz_rows, s.head, HeadRows(s.head, begin, dz.dim(1)),
-                       s.rows.grad(), /*accumulate=*/true);
+                       target.data, target.accumulate);
     }
     if (s.head.requires_grad()) {
       AddOuterProducts(dz_rows, ProductRows(s.rows, PrecisionOf(s.head)),

@@ -91,13 +91,17 @@ const float* Tensor::data() const {
 bool Tensor::requires_grad() const { return defined() && impl_->requires_grad; }
 
 float* Tensor::grad() const {
+  const GradTarget target = TakeGrad();
+  if (!target.accumulate) std::fill_n(target.data, impl_->size, 0.0f);
+  return target.data;
+}
+
+Tensor::GradTarget Tensor::TakeGrad() const {
   ALIGN_CHECK(requires_grad()) << "[Tensor] no gradient wanted here";
-  if (impl_->grad == nullptr) {
-    impl_->grad_storage = AllocateStorage(impl_->size);
-    impl_->grad = impl_->grad_storage.get();
-    std::fill_n(impl_->grad, impl_->size, 0.0f);
-  }
-  return impl_->grad;
+  if (impl_->grad != nullptr) return {impl_->grad, /*accumulate=*/true};
+  impl_->grad_storage = AllocateStorage(impl_->size);
+  impl_->grad = impl_->grad_storage.get();
+  return {impl_->grad, /*accumulate=*/false};
 }
 
 const std::shared_ptr<Tensor::Derived>& Tensor::derived() const {

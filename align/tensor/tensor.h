@@ -49,6 +49,13 @@ class Tensor {
   // The gradient, same shape; made and filled with zeros at first use. Only
   // for tensors that require one. Rules add into it.
   float* grad() const;
+  // Where a rule that gives the whole gradient puts it: added to what is there,
+  // or, when nothing is yet, written over undefined contents.
+  struct GradTarget {
+    float* data = nullptr;
+    bool accumulate = true;
+  };
+  GradTarget TakeGrad() const;
 
   // What an op made of the values and keeps beside them, such as a packed or a
   // rounded copy: one a tensor, shared by its handles, null until set. Whoever
