@@ -110,12 +110,12 @@ struct AlphaPoOptions : SimpoOptions {
 };
 
 // (1 - exp(-alpha x)) / alpha, x at alpha = 0, for a mean log-prob x: AlphaPO's
-// reward. expm1 keeps its digits for small alpha x.
+// reward.
 inline ValueSlope AlphaReward(double x, double alpha) {
-  const double exponent = -alpha * x;
   if (alpha == 0) return {x, 1};
-  return {-std::expm1(std::min(exponent, kMaxExponent)) / alpha,
-          exponent <= kMaxExponent ? std::exp(exponent) : 0.0};
+  const double exponent = -alpha * x;
+  const ExpPair e = ExpAndExpm1(std::min(exponent, kMaxExponent));
+  return {-e.exp_minus_1 / alpha, exponent <= kMaxExponent ? e.exp : 0.0};
 }
 
 // SimPO: mean log-probs m = log pi / T are the reward, no reference:

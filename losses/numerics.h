@@ -58,6 +58,20 @@ inline double Log1mExp(double x) {
   return x > -kLn2 ? std::log(-std::expm1(x)) : std::log1p(-std::exp(x));
 }
 
+// e^x and e^x - 1 from one exponential: where one is taken from the other, at
+// most two bits cancel.
+struct ExpPair {
+  double exp, exp_minus_1;
+};
+inline ExpPair ExpAndExpm1(double x) {
+  if (x < -0.25) {
+    const double e = std::exp(x);
+    return {e, e - 1};
+  }
+  const double e = std::expm1(x);
+  return {e + 1, e};
+}
+
 // x limited to [low, high]; gradient 1 inside and on the bounds, 0 outside.
 inline double Clip(double x, double low, double high) {
   return std::min(std::max(x, low), high);

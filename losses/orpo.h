@@ -31,13 +31,22 @@ struct OrpoOptions {
   }
 };
 
-// log(p / (1 - p)) of a mean log-prob x <= 0 and its slope 1 / (1 - p). A reply
-// of probability 1 has infinite odds: x stays below -1e-9, where the slope
-// turns 0.
-inline ValueSlope LogOdds(double x) {
+// A mean log-prob x <= 0, the probability 1 - p of its complement, and the
+// slope 1 / (1 - p) of log(p / (1 - p)). A reply of probability 1 has infinite
+// odds: x stays below -1e-9, where the slope turns 0.
+struct Odds {
+  double log_p, complement, slope;
+};
+inline Odds OddsOf(double x) {
   constexpr double kHighest = -1e-9;
   const double low = std::min(x, kHighest);
-  return {low - Log1mExp(low), x <= kHighest ? -1 / std::expm1(low) : 0.0};
+  const double complement = -ExpAndExpm1(low).exp_minus_1;
+  return {low, complement, x <= kHighest ? 1 / complement : 0.0};
+}
+
+// log odds(w) - log odds(l), with one logarithm for both complements.
+inline double LogOddsRatio(const Odds& w, const Odds& l) {
+  return w.log_p - l.log_p - std::log(w.complement / l.complement);
 }
 
 // ORPO: NLL of the chosen reply and the odds ratio of mean log-probs, with
@@ -53,9 +62,8 @@ inline PairLossResult OrpoPairLoss(const PairInputs& in,
   out.chosen_rewards = options.beta * scores.chosen;
   out.rejected_rewards = options.beta * scores.rejected;
   for (Eigen::Index i = 0; i < out.loss.size(); ++i) {
-    const ValueSlope w = LogOdds(scores.chosen[i]);
-    const ValueSlope l = LogOdds(scores.rejected[i]);
-    const LogisticValues s = Logistic(w.value - l.value);
+    const Odds w = OddsOf(scores.chosen[i]), l = OddsOf(scores.rejected[i]);
+    const LogisticValues s = Logistic(LogOddsRatio(w, l));
     out.loss[i] = -options.beta * s.log_p;
     const double slope = -options.beta * s.q;
     out.d_policy_chosen[i] = slope * w.slope * scores.chosen_slope[i];

@@ -77,7 +77,7 @@ absl::Status CheckOrpo(Json one, Tolerance tolerance, Case& result) {
               Numbers(outputs["beta_times_log_sigmoid_log_odds"]), tolerance);
   result.Near("log_odds_ratio", -preference.mean() / beta,
               Number(outputs["mean_log_odds_ratio"]), tolerance);
-  const auto odds = [](double x) { return losses::LogOdds(x).value; };
+  const auto odds = [](double x) { return x - losses::Log1mExp(x); };
   result.Near("log_odds_chosen",
               (pairs.policy_chosen.unaryExpr(odds) -
                pairs.policy_rejected.unaryExpr(odds))
