@@ -145,13 +145,6 @@ absl::Status ReadOptions(const ConfigFields& fields, LoraOptions& options) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<PeftConfig> ReadPeftConfig(const std::string& directory) {
-  const std::string path = directory + kConfigFile;
-  ALIGN_ASSIGN_OR_RETURN(const std::string json,
-                         ReadFile(path, kMaxConfigBytes));
-  return ParsePeftConfig(json, path);
-}
-
 // The tensors of one adapter in a file.
 struct StoredSite {
   const TensorInfo* a = nullptr;
@@ -331,6 +324,13 @@ absl::StatusOr<PeftConfig> ParsePeftConfig(std::string_view json,
   return config;
 }
 
+absl::StatusOr<PeftConfig> ReadPeftConfig(const std::string& directory) {
+  const std::string path = directory + kConfigFile;
+  ALIGN_ASSIGN_OR_RETURN(const std::string json,
+                         ReadFile(path, kMaxConfigBytes));
+  return ParsePeftConfig(json, path);
+}
+
 bool IsAdapterDirectory(const std::string& directory) {
   return FileExists(directory + kConfigFile);
 }
@@ -372,14 +372,15 @@ absl::StatusOr<ModelConfig> ConfigOf(const std::string& directory,
   return config;
 }
 
-std::string DirectoryOfTokenizer(const std::string& directory) {
+std::string DirectoryOfTokenizer(const std::string& directory,
+                                 const std::string& base) {
   if (!IsAdapterDirectory(directory)) return directory;
   for (const char* name :
        {"/tokenizer.json", "/tokenizer.model", "/tokenizer_config.json"}) {
     if (FileExists(directory + name)) return directory;
   }
-  const absl::StatusOr<std::string> base = BaseDirectory(directory);
-  return base.ok() ? *base : directory;
+  const absl::StatusOr<std::string> found = BaseDirectory(directory, base);
+  return found.ok() ? *found : directory;
 }
 
 absl::Status LoadAdapters(const std::string& directory, Model& model) {

@@ -57,6 +57,9 @@ struct PeftConfig {
 absl::StatusOr<PeftConfig> ParsePeftConfig(std::string_view json,
                                            const std::string& where);
 
+// The same of directory/adapter_config.json.
+absl::StatusOr<PeftConfig> ReadPeftConfig(const std::string& directory);
+
 // Whether there is an adapter_config.json.
 bool IsAdapterDirectory(const std::string& directory);
 // Its base: `override` unless that is empty; else the path that it names, if
@@ -70,7 +73,8 @@ absl::StatusOr<ModelConfig> ConfigOf(const std::string& directory,
                                      const std::string& base = "");
 // Where the tokenizer of a model directory is: a PEFT directory without one
 // has its base's. Falls back to the directory itself.
-std::string DirectoryOfTokenizer(const std::string& directory);
+std::string DirectoryOfTokenizer(const std::string& directory,
+                                 const std::string& base = "");
 
 // Puts the adapters of a PEFT directory on a model that fits them.
 // kInvalidArgument names a tensor that is missing, unknown, of another shape or

@@ -9,6 +9,8 @@
 #include <new>
 #include <vector>
 
+#include "align/tensor/storage_bytes.h"
+
 namespace align {
 namespace {
 
@@ -121,9 +123,12 @@ Pool& ThePool() {
 }  // namespace
 
 Storage AllocateStorage(int64_t count) {
-  const Block block = ThePool().Take(
-      SizeClass(std::max<int64_t>(count, 1) * int64_t{sizeof(float)}));
+  const Block block = ThePool().Take(StorageBytes(count));
   return Storage(block.data, [block](float*) { ThePool().Give(block); });
+}
+
+int64_t StorageBytes(int64_t count) {
+  return SizeClass(std::max<int64_t>(count, 1) * int64_t{sizeof(float)});
 }
 
 StorageStats GetStorageStats() { return ThePool().stats(); }
