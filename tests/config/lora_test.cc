@@ -81,6 +81,7 @@ TEST_F(LoraJobTest, ARewardModelsAdaptersTakeItsHeadAlong) {
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_TRUE((*model)->config().classifier());
   // It is a reward like any other.
+  config_.Clear();
   SetUp();
   config_.mutable_reward()->set_model(path("straight/model"));
   config_.mutable_loop()->set_steps(4);
