@@ -16,6 +16,10 @@ using Storage = std::shared_ptr<float[]>;
 // Room for `count` floats with undefined contents.
 Storage AllocateStorage(int64_t count);
 
+// The bytes that AllocateStorage(count) takes: whole lines of 64. For
+// predictions of memory.
+int64_t StorageBytes(int64_t count);
+
 // What tensors hold now and at most so far, and idle memory besides, bytes; and
 // how often the range had to grow.
 struct StorageStats {

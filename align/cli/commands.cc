@@ -8,6 +8,7 @@
 #include "align/base/files.h"
 #include "align/cli/command.h"
 #include "align/cli/inspect.h"
+#include "align/cli/model_commands.h"
 #include "align/cli/tokenize.h"
 #include "align/config/compare_job.h"
 #include "align/config/compare_needs.h"
@@ -128,6 +129,7 @@ absl::Status CompareCommand(const Arguments& arguments) {
 }
 
 const Flag kOut = {"out", "DIR", "where results go"};
+const Flag kBase = {"base", "DIR", "the base of a PEFT directory"};
 const Flag kDryRun = {"dry-run", "",
                       "print the resolved config and memory need, and stop"};
 
@@ -157,15 +159,33 @@ const std::vector<Command>& Commands() {
         {"temperature", "X", "0 takes the likeliest token (1)"},
         {"top-k", "N", "0: all tokens (0)"},
         {"top-p", "X", "probability kept (1)"},
-        {"seed", "N", "of the random streams (0)"}},
+        {"seed", "N", "of the random streams (0)"},
+        kBase},
        SampleCommand},
       {"eval",
        kEvalUsage,
        "Measures a model on a record file.",
        {{"each", "", "print the reward of every text too"},
         {"max-records", "N", "use only the first N records"},
-        {"max-length", "N", "tokens of an example (256)"}},
+        {"max-length", "N", "tokens of an example (256)"},
+        kBase},
        EvalCommand},
+      {"show",
+       kShowUsage,
+       "Shows what a model is and the memory it takes.",
+       {{"batch", "N", "sequences in a step (1)"},
+        {"length", "N", "tokens of each (512, or the model's positions)"},
+        {"rank", "N", "of LoRA (8)"},
+        {"target", "NAMES",
+         "layers with adapters, commas between (all-linear)"},
+        {"dora", "", "DoRA instead"},
+        kBase},
+       ShowCommand},
+      {"merge",
+       kMergeUsage,
+       "Puts the adapters of a PEFT directory into its base.",
+       {kOut, kBase, {"format", "f32|bf16", "of the weights (f32)"}},
+       MergeCommand},
       {"compare",
        kCompareUsage,
        "Runs SFT, best-of-n, DPO, RSO and PPO side by side.",

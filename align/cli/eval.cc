@@ -11,6 +11,7 @@
 #include "align/data/loader.h"
 #include "align/data/records.h"
 #include "align/models/model.h"
+#include "align/models/peft.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
 #include "align/text/tokenizer.h"
@@ -187,8 +188,11 @@ absl::Status EvalLabels(const Subject& subject) {
 absl::Status EvalCommand(const Arguments& arguments) {
   ALIGN_RETURN_IF_ERROR(ExpectPositional(arguments, 2, kEvalUsage));
   const std::string& directory = arguments.positional[0];
-  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(directory));
-  ALIGN_ASSIGN_OR_RETURN(const auto model, LoadModel(directory));
+  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer,
+                         LoadTokenizer(DirectoryOfTokenizer(
+                             directory, arguments.Get("base", ""))));
+  ALIGN_ASSIGN_OR_RETURN(const auto model,
+                         LoadModel(directory, arguments.Get("base", "")));
   ALIGN_ASSIGN_OR_RETURN(std::vector<pb::Record> records,
                          ReadRecords(arguments.positional[1]));
   ALIGN_ASSIGN_OR_RETURN(

@@ -10,6 +10,7 @@
 #include "align/data/records.h"
 #include "align/data/show_batch.h"
 #include "align/models/model.h"
+#include "align/models/peft.h"
 #include "align/text/tokenizer.h"
 #include "proto/records.pb.h"
 #include "samplers/generate.h"
@@ -71,8 +72,11 @@ absl::Status SampleCommand(const Arguments& arguments) {
                            kSampleUsage);
   }
   const std::string& directory = arguments.positional[0];
-  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(directory));
-  ALIGN_ASSIGN_OR_RETURN(const auto model, LoadModel(directory));
+  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer,
+                         LoadTokenizer(DirectoryOfTokenizer(
+                             directory, arguments.Get("base", ""))));
+  ALIGN_ASSIGN_OR_RETURN(const auto model,
+                         LoadModel(directory, arguments.Get("base", "")));
   ALIGN_ASSIGN_OR_RETURN(const samplers::SamplingOptions options,
                          SamplingFlags(arguments, *tokenizer));
   ALIGN_ASSIGN_OR_RETURN(const std::vector<PromptExample> examples,
@@ -100,8 +104,9 @@ absl::Status SampleCommand(const Arguments& arguments) {
 
 absl::Status ShowBatchCommand(const Arguments& arguments) {
   ALIGN_RETURN_IF_ERROR(ExpectPositional(arguments, 2, kShowBatchUsage));
-  ALIGN_ASSIGN_OR_RETURN(const auto tokenizer,
-                         LoadTokenizer(arguments.positional[0]));
+  ALIGN_ASSIGN_OR_RETURN(
+      const auto tokenizer,
+      LoadTokenizer(DirectoryOfTokenizer(arguments.positional[0])));
   ALIGN_ASSIGN_OR_RETURN(const std::vector<pb::Record> records,
                          ReadRecords(arguments.positional[1]));
   if (records.empty()) {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "align/base/files.h"
+#include "align/models/peft.h"
 #include "align/text/huggingface_tokenizer.h"
 #include "align/text/sentencepiece.h"
 #include "align/text/tokenizer.h"
@@ -19,7 +20,8 @@ constexpr int64_t kMaxTokenizerBytes = 256 << 20;
 
 // A model directory, or a tokenizer.json or tokenizer.model itself.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadFrom(const std::string& path) {
-  if (std::filesystem::is_directory(path)) return LoadTokenizer(path);
+  if (std::filesystem::is_directory(path))
+    return LoadTokenizer(DirectoryOfTokenizer(path));
   ALIGN_ASSIGN_OR_RETURN(const std::string bytes,
                          ReadFile(path, kMaxTokenizerBytes));
   if (path.ends_with(".json")) {

@@ -7,6 +7,7 @@
 #include "align/config/compare_plan.h"
 #include "align/config/settings.h"
 #include "align/models/model_config.h"
+#include "align/models/peft.h"
 #include "align/models/tensor_spec.h"
 #include "proto/config.pb.h"
 
@@ -32,13 +33,13 @@ int64_t ParameterCount(const ModelConfig& config) {
 absl::StatusOr<Sizes> ReadSizes(const pb::CompareConfig& config) {
   Sizes sizes;
   ALIGN_ASSIGN_OR_RETURN(ModelConfig base,
-                         ReadModelConfig(config.base().path()));
+                         ConfigOf(config.base().path(), config.base().base()));
   sizes.policy = ParameterCount(base);
   base.architecture.head = HeadKind::kSequenceClassifier;
   sizes.reward = ParameterCount(base);
   if (config.gold().has_reward_model()) {
     ALIGN_ASSIGN_OR_RETURN(const ModelConfig judge,
-                           ReadModelConfig(config.gold().reward_model()));
+                           ConfigOf(config.gold().reward_model()));
     sizes.judge = ParameterCount(judge);
   }
   return sizes;

@@ -6,6 +6,7 @@
 #include "align/base/files.h"
 #include "align/config/parse.h"
 #include "align/config/settings.h"
+#include "align/models/peft.h"
 #include "losses/registry.h"
 #include "proto/compare.pb.h"
 #include "proto/config.pb.h"
@@ -27,7 +28,8 @@ absl::StatusOr<std::string> DirectoryKey(const std::string& directory) {
   std::string key;
   for (const char* name :
        {"config.json", "model.safetensors", "model.safetensors.index.json",
-        "tokenizer.model", "tokenizer_config.json"}) {
+        "adapter_config.json", "adapter_model.safetensors", "tokenizer.model",
+        "tokenizer_config.json"}) {
     const std::string path = directory + "/" + name;
     if (!FileExists(path)) continue;
     ALIGN_ASSIGN_OR_RETURN(const std::string hash, FileContentHash(path));
@@ -40,6 +42,13 @@ absl::StatusOr<std::string> DirectoryKey(const std::string& directory) {
 // The keys of everything outside the job that its results depend on.
 absl::StatusOr<std::string> InputsKey(const pb::CompareConfig& config) {
   ALIGN_ASSIGN_OR_RETURN(std::string key, DirectoryKey(config.base().path()));
+  if (IsAdapterDirectory(config.base().path())) {
+    ALIGN_ASSIGN_OR_RETURN(
+        const std::string base,
+        BaseDirectory(config.base().path(), config.base().base()));
+    ALIGN_ASSIGN_OR_RETURN(const std::string base_key, DirectoryKey(base));
+    key += base_key;
+  }
   if (config.base().has_tokenizer()) {
     ALIGN_ASSIGN_OR_RETURN(const std::string tokenizer,
                            DirectoryKey(config.base().tokenizer()));
@@ -64,6 +73,9 @@ absl::StatusOr<std::string> InputsKey(const pb::CompareConfig& config) {
 absl::Status CheckCompare(const pb::CompareConfig& config) {
   if (!config.base().has_path()) {
     return InvalidArgument("base.path is not set; expected a model directory");
+  }
+  if (config.base().has_lora()) {
+    return InvalidArgument("base.lora: not a key of `align compare`");
   }
   if (config.gold().has_lexicon() == config.gold().has_reward_model()) {
     return InvalidArgument(
@@ -222,8 +234,9 @@ std::string SftModelDirectory(const pb::CompareConfig& config,
 }
 
 std::string TokenizerDirectory(const pb::CompareConfig& config) {
-  return config.base().has_tokenizer() ? config.base().tokenizer()
-                                       : config.base().path();
+  return config.base().has_tokenizer()
+             ? config.base().tokenizer()
+             : DirectoryOfTokenizer(config.base().path());
 }
 
 }  // namespace align

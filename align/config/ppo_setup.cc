@@ -62,7 +62,7 @@ train::MicroSteps PpoRun::micro_steps() {
 
 std::vector<train::NamedStore> PpoRun::stores() {
   std::vector<train::NamedStore> stores = {
-      {.name = "policy", .store = &policy_.params()}};
+      {.name = "policy", .store = &policy_.trained()}};
   if (models_.value_head) {
     stores.push_back(
         {.name = "value_head", .store = &models_.value_head->params()});

@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "align/base/log.h"
+#include "align/config/lora.h"
 #include "align/config/ppo_setup.h"
 #include "align/config/train_data.h"
 #include "align/eval/lexicon_reward.h"
+#include "align/models/peft.h"
 #include "align/models/tensor_spec.h"
 #include "proto/config.pb.h"
 
@@ -78,9 +80,10 @@ absl::StatusOr<LoadedReward> LoadReward(const std::string& key,
 
 absl::StatusOr<std::unique_ptr<Model>> LoadReference(
     const pb::TrainConfig& config, const Model& policy) {
-  if (!config.reference().has_path()) return CloneModel(policy);
-  ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> reference,
-                         LoadModel(config.reference().path()));
+  if (!config.reference().has_path()) return FrozenStart(config, policy);
+  ALIGN_ASSIGN_OR_RETURN(
+      std::unique_ptr<Model> reference,
+      LoadModel(config.reference().path(), config.reference().base()));
   if (reference->config().architecture.head !=
           policy.config().architecture.head ||
       reference->config().vocab_size != policy.config().vocab_size) {
@@ -143,7 +146,7 @@ absl::Status CheckAndLogInitialRatios(const std::string& method,
 absl::StatusOr<HeldModel> HeldFromDirectory(const std::string& role,
                                             const std::string& directory,
                                             int64_t copies) {
-  ALIGN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  ALIGN_ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(directory));
   HeldModel held = {.role = role, .copies = copies};
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     held.parameters += ElementCount(spec.shape);
@@ -156,8 +159,7 @@ absl::StatusOr<HeldModel> HeldReference(const pb::TrainConfig& config,
   if (config.reference().has_path()) {
     return HeldFromDirectory("reference", config.reference().path(), 1);
   }
-  return HeldModel{.role = "reference",
-                   .parameters = policy.params().parameter_count()};
+  return HeldStart(config, policy);
 }
 
 }  // namespace align

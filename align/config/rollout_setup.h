@@ -49,7 +49,8 @@ absl::StatusOr<LoadedReward> LoadReward(const std::string& key,
                                         const Model& policy,
                                         const Tokenizer& tokenizer);
 
-// The model of reference.path, or a copy of the policy.
+// The model of reference.path, or FrozenStart of the policy, which must outlive
+// it.
 absl::StatusOr<std::unique_ptr<Model>> LoadReference(
     const pb::TrainConfig& config, const Model& policy);
 
@@ -71,7 +72,7 @@ absl::Status CheckAndLogInitialRatios(const std::string& method,
 absl::StatusOr<HeldModel> HeldFromDirectory(const std::string& role,
                                             const std::string& directory,
                                             int64_t copies);
-// The reference of a run: a copy of the policy or that of reference.path.
+// The reference of a run: that of reference.path or FrozenStart's.
 absl::StatusOr<HeldModel> HeldReference(const pb::TrainConfig& config,
                                         const Model& policy);
 

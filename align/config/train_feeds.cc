@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "align/config/lora.h"
 #include "align/config/loss_options.h"
 #include "align/config/train_data.h"
 #include "align/data/loader.h"
@@ -130,6 +131,14 @@ absl::Status SetCoupledFeed(
     std::vector<Example> examples,
     train::CoupledObjective<Batch, Scores> objective,
     const std::shared_ptr<losses::RunningMoments>& moments, TrainRun& run) {
+  const LoraAdapters* adapters = run.model->adapters();
+  if (adapters != nullptr && adapters->options().dropout > 0 &&
+      objective.whole_step && config.loop().accumulation() > 1) {
+    return InvalidArgument(
+        "model.lora.dropout: " + std::to_string(adapters->options().dropout) +
+        "; expected 0 for a loss that couples several micro-batches, because "
+        "it scores them before it drops (or its option coupling: micro)");
+  }
   ALIGN_RETURN_IF_ERROR(SetFeed<Batch>(
       std::move(examples), options,
       [&](train::Source<Batch> source) {
@@ -157,9 +166,10 @@ absl::StatusOr<train::ReferenceLogProbs> ReferenceOf(
   if (!HoldsReference(config)) return train::ReferenceLogProbs();
   std::shared_ptr<Model> reference;
   if (config.reference().has_path()) {
-    ALIGN_ASSIGN_OR_RETURN(reference, LoadModel(config.reference().path()));
+    ALIGN_ASSIGN_OR_RETURN(reference, LoadModel(config.reference().path(),
+                                                config.reference().base()));
   } else {
-    reference = CloneModel(start);
+    reference = FrozenStart(config, start);
   }
   return train::CachedReference(
       [reference, score = train::FrozenReference(*reference)](

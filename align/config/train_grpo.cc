@@ -150,8 +150,8 @@ absl::Status PrepareGrpo(const pb::TrainConfig& config,
       train::GroupRollouts::Create(std::move(prompts), std::move(parts),
                                    settings.rollout,
                                    Rng(config.loop().seed()).Fork("grpo")));
-  run.model->params().EnableGradients();
-  run.stores = {{.name = "policy", .store = &run.model->params()}};
+  run.model->trained().EnableGradients();
+  run.stores = {{.name = "policy", .store = &run.model->trained()}};
   run.micro_steps = train::BindPolicy(
       [held] { return held->rollouts->Next(); }, *run.model, settings.loss,
       settings.objective, config.loop().accumulation(), settings.coupling);

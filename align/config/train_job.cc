@@ -7,6 +7,7 @@
 
 #include "align/base/files.h"
 #include "align/base/log.h"
+#include "align/config/lora.h"
 #include "align/config/parse.h"
 #include "align/config/rollout_setup.h"
 #include "align/config/run_events.h"
@@ -33,10 +34,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(const pb::TrainConfig& config,
                                                  const Tokenizer& tokenizer) {
   const Rng rng = Rng(config.loop().seed()).Fork("model");
   const bool reward = config.method() == "reward";
-  if (!config.model().has_create()) {
-    return reward ? LoadRewardModel(config.model().path(), rng)
-                  : LoadModel(config.model().path());
-  }
+  if (!config.model().has_create()) return LoadTrained(config, rng);
   const pb::NewModel& create = config.model().create();
   ModelConfig shape;
   if (reward) shape.architecture.head = HeadKind::kSequenceClassifier;
@@ -73,9 +71,10 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
     ALIGN_RETURN_IF_ERROR(PrepareGrpo(config, stop, run));
     return run;
   }
-  run.model->params().EnableGradients();
-  run.stores = {{.name = "policy", .store = &run.model->params()}};
+  run.model->trained().EnableGradients();
+  run.stores = {{.name = "policy", .store = &run.model->trained()}};
   ALIGN_RETURN_IF_ERROR(PrepareFeed(config, run));
+  AddDropout(config, run);
   return run;
 }
 
@@ -228,6 +227,7 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
     return InvalidArgument("weight_format: '" + config.weight_format() +
                            "'; expected f32 or bf16");
   }
+  ALIGN_RETURN_IF_ERROR(ResolveLora(config));
   ALIGN_RETURN_IF_ERROR(CheckLossKeys(config));
   ALIGN_RETURN_IF_ERROR(ResolvePpoConfig(config));
   ALIGN_RETURN_IF_ERROR(ResolveGrpoConfig(config));
@@ -250,12 +250,10 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
                          MakeModel(config, *tokenizer));
   ALIGN_ASSIGN_OR_RETURN(const int64_t trained,
                          TrainedCopies(config.optimizer()));
-  std::vector<HeldModel> held = {
-      {.role = config.method() == "reward" ? "reward model" : "policy",
-       .parameters = model->params().parameter_count(),
-       .copies = trained}};
+  std::vector<HeldModel> held = HeldTrained(
+      config.method() == "reward" ? "reward model" : "policy", *model, trained);
   if (HoldsReference(config)) {
-    held.push_back({.role = "reference", .parameters = held[0].parameters});
+    ALIGN_ASSIGN_OR_RETURN(held.emplace_back(), HeldReference(config, *model));
   } else if (SamplesReplies(config)) {
     ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
                            config.method() == "ppo"
@@ -274,8 +272,7 @@ absl::Status RunTrainJob(pb::TrainConfig config, const std::string& out,
       WriteFileAtomically(out + "/config.textproto", ConfigText(config)));
   ALIGN_ASSIGN_OR_RETURN(TrainRun run, PrepareRun(config, stop));
   ALIGN_RETURN_IF_ERROR(Train(config, out, stop, run));
-  ALIGN_RETURN_IF_ERROR(SaveModel(*run.model, out + "/model",
-                                  TokenizerOf(config), WeightFormatOf(config)));
+  ALIGN_RETURN_IF_ERROR(SaveTrained(config, *run.model, out + "/model"));
   return run.save_beside ? run.save_beside(out) : absl::OkStatus();
 }
 

@@ -3,13 +3,16 @@
 #include <cmath>
 
 #include "align/base/memory.h"
+#include "align/models/peft.h"
 #include "proto/config.pb.h"
 
 namespace align {
 
 std::string TokenizerOf(const pb::TrainConfig& config) {
-  return config.model().has_tokenizer() ? config.model().tokenizer()
-                                        : config.model().path();
+  return config.model().has_tokenizer()
+             ? config.model().tokenizer()
+             : DirectoryOfTokenizer(config.model().path(),
+                                    config.model().base());
 }
 
 WeightFormat WeightFormatOf(const pb::TrainConfig& config) {

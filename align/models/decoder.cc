@@ -16,8 +16,12 @@ Tensor Decoder::Bias(const std::string& name) const {
   return params().Has(bias) ? params().Get(bias) : Tensor();
 }
 
-Tensor Decoder::Project(const Tensor& x, const std::string& name) const {
-  return Linear(x, Weight(name), Bias(name));
+Tensor Decoder::Project(const Tensor& x, const std::string& name,
+                        WeightLayout layout) const {
+  if (adapters() != nullptr && adapters()->Has(name)) {
+    return adapters()->Project(x, name, Weight(name), Bias(name));
+  }
+  return Linear(x, Weight(name), Bias(name), layout);
 }
 
 Tensor Decoder::Hidden(std::span<const int32_t> tokens,

@@ -42,8 +42,10 @@ class Decoder : public Model {
   // The parameter NAME.weight, and NAME.bias or an undefined tensor.
   const Tensor& Weight(const std::string& name) const;
   Tensor Bias(const std::string& name) const;
-  // x NAME.weight^T, plus NAME.bias if there is one.
-  Tensor Project(const Tensor& x, const std::string& name) const;
+  // x NAME.weight^T, or of [inputs, outputs] x NAME.weight, plus NAME.bias if
+  // there is one, and what the adapter on NAME adds.
+  Tensor Project(const Tensor& x, const std::string& name,
+                 WeightLayout layout = WeightLayout::kOutIn) const;
 };
 
 }  // namespace align

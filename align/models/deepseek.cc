@@ -362,6 +362,7 @@ constexpr ModelFamily kDeepseekV3Family = {
     .model_type = "deepseek_v3",
     .language_model = "DeepseekV3ForCausalLM",
     .sequence_classifier = "DeepseekV3ForSequenceClassification",
+    .no_linear = ".mlp.gate.weight",  // a module of its own in transformers
     .defaults = DefaultsOfThird,
     .read = ReadThird,
     .write = Write,

@@ -58,7 +58,7 @@ class Gpt2 : public Decoder {
                      static_cast<float>(config().rms_norm_eps));
   }
   Tensor Conv1d(const Tensor& x, const std::string& name) const {
-    return Linear(x, Weight(name), Bias(name), WeightLayout::kInOut);
+    return Project(x, name, WeightLayout::kInOut);
   }
 };
 
@@ -164,6 +164,8 @@ constexpr ModelFamily kGpt2Family = {
     .sequence_classifier = "GPT2ForSequenceClassification",
     .trunk = "transformer.",
     .embedding = "transformer.wte.weight",
+    .no_linear = ".wpe.weight",
+    .layout = WeightLayout::kInOut,
     .defaults = Defaults,
     .read = Read,
     .write = Write,

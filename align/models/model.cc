@@ -4,10 +4,12 @@
 #include <cmath>
 #include <utility>
 
+#include "align/base/check.h"
 #include "align/base/files.h"
 #include "align/base/log.h"
 #include "align/models/checkpoint_reader.h"
 #include "align/models/model_family.h"
+#include "align/models/peft.h"
 #include "align/models/rope_scaling.h"
 #include "align/models/tensor_spec.h"
 
@@ -22,10 +24,6 @@ std::vector<ParamSpec> SpecsOf(const ModelConfig& config) {
     specs.push_back({.name = spec.name, .shape = spec.shape});
   }
   return specs;
-}
-
-std::unique_ptr<Model> MakeEmpty(const ModelConfig& config) {
-  return FamilyOf(config).make(config);
 }
 
 double InitialDeviation(const ModelConfig& config, const ParamSpec& spec) {
@@ -64,7 +62,7 @@ absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& directory,
     LogInfo(directory + ": tensor " + name + " is not used by " +
             std::string(ArchitectureName(found.architecture)));
   }
-  std::unique_ptr<Model> model = MakeEmpty(config);
+  std::unique_ptr<Model> model = Model::MakeEmpty(config);
   ParamStore& params = model->params();
   for (size_t i = 0; i < params.specs().size(); ++i) {
     const TensorInfo* info = FindTensor(config, reader, params.specs()[i].name);
@@ -77,11 +75,34 @@ absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& directory,
 
 }  // namespace
 
-Model::Model(ModelConfig config)
-    : config_(std::move(config)),
-      params_(std::make_unique<ParamStore>(SpecsOf(config_))) {}
+Model::Model(ModelConfig config) : config_(std::move(config)) {}
+
+std::unique_ptr<Model> Model::MakeEmpty(const ModelConfig& config) {
+  std::unique_ptr<Model> model = FamilyOf(config).make(config);
+  model->own_params_ = std::make_unique<ParamStore>(SpecsOf(config));
+  model->params_ = model->own_params_.get();
+  return model;
+}
+
+void Model::SetAdapters(std::unique_ptr<LoraAdapters> adapters) {
+  ALIGN_CHECK(!params_->trainable()) << "[Model] adapters need a frozen base";
+  adapters_ = std::move(adapters);
+}
+
+ParamStore& Model::trained() {
+  return adapters_ != nullptr ? adapters_->params() : *params_;
+}
+
+std::unique_ptr<Model> Model::WithoutAdapters() const {
+  std::unique_ptr<Model> model = FamilyOf(config_).make(config_);
+  model->params_ = params_;
+  return model;
+}
 
 LogitHead Model::Head() const {
+  if (adapters_ != nullptr && adapters_->Whole(kScoreWeight) != nullptr) {
+    return *adapters_->Whole(kScoreWeight);
+  }
   if (params_->Has(kScoreWeight)) return params_->Get(kScoreWeight);
   const ModelFamily& family = FamilyOf(config_);
   const std::string_view name =
@@ -113,27 +134,45 @@ absl::Status Model::CheckTokens(std::span<const int32_t> tokens,
 absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config,
                                                    const Rng& rng) {
   ALIGN_RETURN_IF_ERROR(ValidateConfig(config));
-  std::unique_ptr<Model> model = MakeEmpty(config);
+  std::unique_ptr<Model> model = Model::MakeEmpty(config);
   for (size_t i = 0; i < model->params().specs().size(); ++i) {
     DrawParameter(config, rng, i, model->params());
   }
   return model;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory) {
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
+                                                 const std::string& base) {
+  if (IsAdapterDirectory(directory)) {
+    ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                           LoadAdaptedModel(directory, base));
+    MergeAdapters(*model);
+    return model;
+  }
   ALIGN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
   return Load(directory, config, config);
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
-    const std::string& directory, const Rng& rng) {
-  ALIGN_ASSIGN_OR_RETURN(const ModelConfig found, ReadModelConfig(directory));
-  if (found.classifier()) return Load(directory, found, found);
+    const std::string& directory, const Rng& rng, const std::string& base) {
+  const bool adapted = IsAdapterDirectory(directory);
+  std::string trunk = directory;
+  if (adapted) {
+    ALIGN_ASSIGN_OR_RETURN(trunk, BaseDirectory(directory, base));
+  }
+  ALIGN_ASSIGN_OR_RETURN(const ModelConfig found, ReadModelConfig(trunk));
   ModelConfig config = found;
+  if (!found.classifier()) config.num_labels = 1;
   config.architecture.head = HeadKind::kSequenceClassifier;
-  config.num_labels = 1;
   ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                         Load(directory, found, config));
+                         Load(trunk, found, config));
+  if (adapted) {
+    ALIGN_RETURN_IF_ERROR(LoadAdapters(directory, *model));
+    const bool scores = model->adapters()->Whole(kScoreWeight) != nullptr;
+    MergeAdapters(*model);
+    if (scores) return model;
+  }
+  if (found.classifier()) return model;
   ParamStore& params = model->params();
   for (size_t i = 0; i < params.specs().size(); ++i) {
     if (params.specs()[i].name == kScoreWeight) {
@@ -144,15 +183,17 @@ absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
 }
 
 std::unique_ptr<Model> CloneModel(const Model& model) {
-  std::unique_ptr<Model> copy = MakeEmpty(model.config());
+  std::unique_ptr<Model> copy = Model::MakeEmpty(model.config());
   copy->params().SetPrecision(model.params().precision());
   copy->params().CopyValuesFrom(model.params());
+  if (model.adapters() != nullptr) copy->SetAdapters(model.adapters()->Copy());
   return copy;
 }
 
 absl::Status SaveModel(const Model& model, const std::string& directory,
                        const std::string& tokenizer_directory,
                        WeightFormat format, int64_t max_shard_bytes) {
+  ALIGN_CHECK(model.adapters() == nullptr) << "[SaveModel] adapters not merged";
   ALIGN_RETURN_IF_ERROR(MakeDirectories(directory));
   const StoredDtype dtype =
       format == WeightFormat::kF32 ? StoredDtype::kF32 : StoredDtype::kBF16;
@@ -165,6 +206,7 @@ absl::Status SaveModel(const Model& model, const std::string& directory,
   ALIGN_RETURN_IF_ERROR(WriteCheckpoint(directory, std::move(tensors),
                                         {.dtype = dtype}, max_shard_bytes));
   ALIGN_RETURN_IF_ERROR(WriteModelConfig(directory, model.config(), dtype));
+  RemoveAdapterConfig(directory);
   if (!model.config().classifier()) {
     ALIGN_RETURN_IF_ERROR(WriteGenerationConfig(directory, model.config()));
   }

@@ -11,6 +11,7 @@
 #include "align/models/model_config.h"
 #include "align/models/safetensors_writer.h"
 #include "align/nn/kv_cache.h"
+#include "align/nn/lora.h"
 #include "align/nn/param_store.h"
 #include "align/ops/segments.h"
 #include "align/ops/token_scores.h"
@@ -26,15 +27,29 @@ struct CachedRows {
 
 // A decoder-only transformer: embeds packed tokens and gives the rows after its
 // final norm. What is done with them (scores of tokens, a reward) is the
-// caller's. Owns its parameters; const methods may run concurrently as long as
-// no gradients are recorded.
+// caller's. Owns its parameters, unless it shares another's, and its adapters;
+// const methods may run concurrently as long as no gradients are recorded.
 class Model {
  public:
   virtual ~Model() = default;
 
+  // A model of a valid config with every parameter 0.
+  static std::unique_ptr<Model> MakeEmpty(const ModelConfig& config);
+
   const ModelConfig& config() const { return config_; }
   ParamStore& params() { return *params_; }
   const ParamStore& params() const { return *params_; }
+
+  // The adapters on its linear layers, or null. While there are any, params()
+  // must be frozen.
+  LoraAdapters* adapters() { return adapters_.get(); }
+  const LoraAdapters* adapters() const { return adapters_.get(); }
+  void SetAdapters(std::unique_ptr<LoraAdapters> adapters);
+  // What training changes: the adapters' parameters, or without any all.
+  ParamStore& trained();
+  // The same model with adapters off, scores to the bit those of its base: it
+  // reads params() of this one, which must outlive it, and holds none.
+  std::unique_ptr<Model> WithoutAdapters() const;
 
   // Final hidden rows [N, D] of N tokens cut into `segments`. Ids must be in
   // [0, vocab_size): check input with CheckTokens.
@@ -65,7 +80,9 @@ class Model {
 
  private:
   ModelConfig config_;
-  std::unique_ptr<ParamStore> params_;
+  std::unique_ptr<ParamStore> own_params_;  // null where another's are shared
+  ParamStore* params_ = nullptr;
+  std::unique_ptr<LoraAdapters> adapters_;
 };
 
 // A model with the given configuration; weights N(0, initializer_range), norms
@@ -75,23 +92,26 @@ absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config,
                                                    const Rng& rng);
 
 // A model from a Hugging Face directory: config.json and model.safetensors, or
-// shards and model.safetensors.index.json.
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory);
+// shards and model.safetensors.index.json. A PEFT directory (peft.h) gives its
+// base with the adapters merged in; `base` stands for the one that it names.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& directory,
+                                                 const std::string& base = "");
 
 // The trunk of a language model with a new scalar reward head on it, as
 // the family's ForSequenceClassification: loads either kind of directory; when
 // it holds a language model, score.weight is drawn from `rng`.
 absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
-    const std::string& directory, const Rng& rng);
+    const std::string& directory, const Rng& rng, const std::string& base = "");
 
-// A copy with its own parameters, of the same precision.
+// A copy with its own parameters and adapters, of the same precision.
 std::unique_ptr<Model> CloneModel(const Model& model);
 
 enum class WeightFormat { kF32, kBf16 };
 
 // Writes config.json, generation_config.json and model.safetensors (in shards
 // beyond `max_shard_bytes`), and carries the tokenizer files of
-// `tokenizer_directory` (may be empty) along.
+// `tokenizer_directory` (may be empty) along. Adapters are to be merged first,
+// or saved by SaveAdapters.
 absl::Status SaveModel(const Model& model, const std::string& directory,
                        const std::string& tokenizer_directory,
                        WeightFormat format = WeightFormat::kF32,

@@ -28,6 +28,11 @@ struct ModelFamily {
   std::string_view trunk = "model.";
   std::string_view embedding = "model.embed_tokens.weight";
   std::string_view head = "lm_head.weight";
+  // What names of matrices in the trunk that are no linear layer's end with,
+  // besides the embedding table's; empty: there are none. And how the weights
+  // of linear layers lie.
+  std::string_view no_linear = "";
+  WeightLayout layout = WeightLayout::kOutIn;
   // What a new model's norm weights are, such that they change nothing.
   float norm_start = 1;
 
