@@ -8,14 +8,14 @@
 #include "align/base/rng.h"
 #include "align/base/status.h"
 #include "align/models/model.h"
+#include "samplers/logits_processors.h"
 
 namespace align::samplers {
 
 struct SamplingOptions {
   int64_t max_new_tokens = 64;
-  double temperature = 1;  // 0: the most likely token, ties to the lower id
-  int64_t top_k = 0;       // 0: all
-  double top_p = 1;        // smallest set with at least this probability
+  double temperature = 1;     // 0: the most likely token, ties to the lower id
+  LogitsOptions logits = {};  // what may be sampled
   std::vector<int32_t> stop_ids = {};  // ends a completion, and is part of it
   int64_t max_rows = 64;               // sequences decoded together
 };
@@ -45,11 +45,12 @@ absl::StatusOr<std::vector<Completion>> Generate(
     std::span<const uint64_t> ids = {},
     const std::function<bool()>& stop = nullptr);
 
-// One token from scaled logits [V]: keeps the top_k largest (ties to the lower
-// id), of those the smallest set that holds top_p of their probability
-// (Holtzman et al. 2020), and inverts its cumulative distribution, in order of
-// id, at `uniform` in [0, 1). Temperature 0: the largest.
+// One token from scaled logits [V] with their log-sum-exp, after `context`
+// (prompt and reply so far; read only where options.logits look back): inverts
+// the cumulative distribution of what options.logits leave, in order of id, at
+// `uniform` in [0, 1). Temperature 0: the largest.
 int32_t SampleToken(std::span<const float> logits, double log_sum_exp,
-                    const SamplingOptions& options, double uniform);
+                    const SamplingOptions& options, double uniform,
+                    std::span<const int32_t> context = {});
 
 }  // namespace align::samplers

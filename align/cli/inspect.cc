@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <utility>
 
 #include "align/base/files.h"
 #include "align/config/settings.h"
@@ -38,9 +39,20 @@ absl::StatusOr<samplers::SamplingOptions> SamplingFlags(
       arguments.GetInteger("max-new-tokens", 64, 1, 1 << 20));
   ALIGN_ASSIGN_OR_RETURN(options.temperature,
                          Number(arguments, "temperature", 1));
-  ALIGN_ASSIGN_OR_RETURN(options.top_k,
+  samplers::LogitsOptions& logits = options.logits;
+  ALIGN_ASSIGN_OR_RETURN(logits.top_k,
                          arguments.GetInteger("top-k", 0, 0, 1 << 20));
-  ALIGN_ASSIGN_OR_RETURN(options.top_p, Number(arguments, "top-p", 1));
+  ALIGN_ASSIGN_OR_RETURN(
+      logits.no_repeat_ngram_size,
+      arguments.GetInteger("no-repeat-ngram-size", 0, 0, 1 << 20));
+  for (const auto& [flag, value] :
+       {std::pair("repetition-penalty", &logits.repetition_penalty),
+        {"top-p", &logits.top_p},
+        {"min-p", &logits.min_p},
+        {"typical-p", &logits.typical_p},
+        {"epsilon-cutoff", &logits.epsilon_cutoff}}) {
+    ALIGN_ASSIGN_OR_RETURN(*value, Number(arguments, flag, *value));
+  }
   options.stop_ids = StopIds(tokenizer);
   return options;
 }

@@ -44,8 +44,14 @@ samplers::SamplingOptions Sampling(Config& config) {
   samplers::SamplingOptions options;
   ALIGN_READ_OR_FILL(config, max_new_tokens, options.max_new_tokens);
   ALIGN_READ_OR_FILL(config, temperature, options.temperature);
-  ALIGN_READ_OR_FILL(config, top_k, options.top_k);
-  ALIGN_READ_OR_FILL(config, top_p, options.top_p);
+  samplers::LogitsOptions& logits = options.logits;
+  ALIGN_READ_OR_FILL(config, repetition_penalty, logits.repetition_penalty);
+  ALIGN_READ_OR_FILL(config, no_repeat_ngram_size, logits.no_repeat_ngram_size);
+  ALIGN_READ_OR_FILL(config, top_k, logits.top_k);
+  ALIGN_READ_OR_FILL(config, top_p, logits.top_p);
+  ALIGN_READ_OR_FILL(config, min_p, logits.min_p);
+  ALIGN_READ_OR_FILL(config, typical_p, logits.typical_p);
+  ALIGN_READ_OR_FILL(config, epsilon_cutoff, logits.epsilon_cutoff);
   ALIGN_READ_OR_FILL(config, max_rows, options.max_rows);
   return options;
 }
@@ -322,6 +328,7 @@ absl::StatusOr<samplers::SamplingOptions> ReadSampling(
                                    options.max_new_tokens >= 1, "at least 1"));
   ALIGN_RETURN_IF_ERROR(CheckRange("sampling.temperature", options.temperature,
                                    options.temperature >= 0, "0 or more"));
+  ALIGN_RETURN_IF_ERROR(samplers::CheckLogitsOptions(options.logits));
   return options;
 }
 

@@ -19,6 +19,8 @@ struct OracleFile {
 void CheckModel(const OracleFile& file, Reporter& reporter);
 // golden/generate/ARCHITECTURE.json.
 void CheckGeneration(const OracleFile& file, Reporter& reporter);
+// golden/generate/logits_processors.json.
+void CheckLogitsProcessors(const OracleFile& file, Reporter& reporter);
 // runs/NAME/run.json: ten optimizer steps.
 void CheckRun(const OracleFile& file, Reporter& reporter);
 // golden/dpo and golden/peers/dpo_second_sources.json.
