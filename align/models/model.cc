@@ -7,6 +7,7 @@
 #include "align/base/files.h"
 #include "align/base/log.h"
 #include "align/models/checkpoint_reader.h"
+#include "align/models/model_cache.h"
 #include "align/models/model_family.h"
 #include "align/models/rope_scaling.h"
 #include "align/models/tensor_spec.h"
@@ -80,6 +81,10 @@ absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& directory,
 Model::Model(ModelConfig config)
     : config_(std::move(config)),
       params_(std::make_unique<ParamStore>(SpecsOf(config_))) {}
+
+KvCache Model::MakeCache(CacheMode mode) const {
+  return CacheOf(config_, mode);
+}
 
 LogitHead Model::Head() const {
   if (params_->Has(kScoreWeight)) return params_->Get(kScoreWeight);
