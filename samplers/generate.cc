@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "align/base/threads.h"
+#include "align/models/model_cache.h"
 #include "align/ops/ops.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
@@ -61,7 +62,9 @@ struct Reply {
 class Decoder {
  public:
   Decoder(Job& job, int64_t max_rows)
-      : job_(job), max_rows_(max_rows), cache_(job.model.MakeCache()) {}
+      : job_(job),
+        max_rows_(max_rows),
+        cache_(job.model.MakeCache(job.options.cache_mode)) {}
 
   void Run() {
     const NoGrad no_grad;
@@ -278,6 +281,7 @@ absl::StatusOr<std::vector<Completion>> Generate(
                            std::string(ArchitectureName(config.architecture)));
   }
   ALIGN_RETURN_IF_ERROR(CheckOptions(options, samples, config.vocab_size));
+  ALIGN_RETURN_IF_ERROR(CheckCacheMode(config, options.cache_mode));
   ALIGN_RETURN_IF_ERROR(CheckPrompts(config, prompts, options.max_new_tokens));
   const int64_t count = static_cast<int64_t>(prompts.size());
   if (!ids.empty() && static_cast<int64_t>(ids.size()) != count) {

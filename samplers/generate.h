@@ -16,13 +16,16 @@ struct SamplingOptions {
   int64_t max_new_tokens = 64;
   double temperature = 1;     // 0: the most likely token, ties to the lower id
   LogitsOptions logits = {};  // what may be sampled
+  // Absorbed, DeepSeek's latent attention holds and reads less, to rounding.
+  CacheMode cache_mode = CacheMode::kExact;
   std::vector<int32_t> stop_ids = {};  // ends a completion, and is part of it
   int64_t max_rows = 64;               // sequences decoded together
 };
 
 // One sampled reply. `log_probs[i]` is log p(tokens[i]) under the temperature-
 // scaled, otherwise unfiltered distribution: what PPO scores, and to the bit
-// what ScoreTokens gives at that temperature (1 when sampling greedily).
+// what ScoreTokens gives at that temperature (1 when sampling greedily), if the
+// cache is exact.
 struct Completion {
   std::vector<int32_t> tokens;
   std::vector<float> log_probs;
@@ -35,10 +38,10 @@ struct Completion {
 // threads. Prompts are computed once and shared among their samples; finished
 // rows leave the batch and waiting ones enter. kInvalidArgument for an empty
 // prompt, an id outside the vocabulary, or a prompt that with max_new_tokens
-// exceeds the model's positions, options outside their ranges or a model that
-// is a classifier. `stop` is polled between steps, by one thread at a time:
-// kCancelled. Keys and values of at most max_rows replies and their prompts are
-// held at a time.
+// exceeds the model's positions, options outside their ranges, a cache mode
+// that the model does not have or a model that is a classifier. `stop` is
+// polled between steps, by one thread at a time: kCancelled. Keys and values of
+// at most max_rows replies and their prompts are held at a time.
 absl::StatusOr<std::vector<Completion>> Generate(
     const Model& model, std::span<const std::vector<int32_t>> prompts,
     int64_t samples, const SamplingOptions& options, const Rng& rng,

@@ -122,6 +122,24 @@ TEST(GenerateTest, GreedyTakesTheLargestLogitOfAFullForward) {
   }
 }
 
+// Greedy replies part only where two logits tie to rounding, and tokens are as
+// likely within what model_cache_test.cc derives for the rows.
+TEST(GenerateTest, AnAbsorbedCacheGivesTheSameReplies) {
+  for (const Family family : {Family::kDeepseekV2, Family::kDeepseekV3}) {
+    const auto model = TinyModel(family);
+    SamplingOptions options{.max_new_tokens = 24, .temperature = 0};
+    const auto exact = *Generate(*model, Prompts(5), 1, options, Rng(1));
+    options.cache_mode = CacheMode::kAbsorbed;
+    const auto absorbed = *Generate(*model, Prompts(5), 1, options, Rng(1));
+    for (size_t i = 0; i < exact.size(); ++i) {
+      EXPECT_EQ(exact[i].tokens, absorbed[i].tokens);
+      EXPECT_THAT(absorbed[i].log_probs,
+                  ::testing::Pointwise(::testing::FloatNear(2e-4f),
+                                       exact[i].log_probs));
+    }
+  }
+}
+
 TEST(GenerateTest, BadInputIsRefusedByName) {
   const auto model = TinyModel();
   const auto status = [&](std::vector<int32_t> prompt, SamplingOptions o) {
@@ -134,6 +152,8 @@ TEST(GenerateTest, BadInputIsRefusedByName) {
   EXPECT_THAT(status({1}, {.temperature = -1}), HasSubstr("temperature"));
   EXPECT_THAT(status({1}, {.logits = {.top_p = 0}}), HasSubstr("top_p"));
   EXPECT_THAT(status({1}, {.stop_ids = {99}}), HasSubstr("stop id 99"));
+  EXPECT_THAT(status({1}, {.cache_mode = CacheMode::kAbsorbed}),
+              HasSubstr("no latent attention"));
 }
 
 TEST(GenerateTest, StopsWhenAsked) {
