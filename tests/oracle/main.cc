@@ -24,6 +24,8 @@ struct Family {
 const std::vector<Family>& Families() {
   static const std::vector<Family> families = {
       {"models", "golden.json", CheckModel},
+      {"models", "cross_check_", CheckVersions},
+      {"models", "sensitivity.json", CheckSensitivity},
       {"runs", "run.json", CheckRun},
       {"generate", "logits_processors", CheckLogitsProcessors},
       {"generate", "", CheckGeneration},
