@@ -162,6 +162,7 @@ const std::vector<Command>& Commands() {
         {"epsilon-cutoff", "X", "least probability (0)"},
         {"repetition-penalty", "X", "above 1: seen tokens come less (1)"},
         {"no-repeat-ngram-size", "N", "no N tokens come twice (0: off)"},
+        {"cache-mode", "MODE", "exact | absorbed: DeepSeek's, smaller (exact)"},
         {"seed", "N", "of the random streams (0)"}},
        SampleCommand},
       {"eval",

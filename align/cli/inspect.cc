@@ -6,11 +6,13 @@
 #include <utility>
 
 #include "align/base/files.h"
+#include "align/base/log.h"
 #include "align/config/settings.h"
 #include "align/data/loader.h"
 #include "align/data/records.h"
 #include "align/data/show_batch.h"
 #include "align/models/model.h"
+#include "align/models/model_cache.h"
 #include "align/text/tokenizer.h"
 #include "proto/records.pb.h"
 #include "samplers/generate.h"
@@ -52,6 +54,13 @@ absl::StatusOr<samplers::SamplingOptions> SamplingFlags(
         {"typical-p", &logits.typical_p},
         {"epsilon-cutoff", &logits.epsilon_cutoff}}) {
     ALIGN_ASSIGN_OR_RETURN(*value, Number(arguments, flag, *value));
+  }
+  const std::string mode = arguments.Get("cache-mode", "exact");
+  if (mode == CacheModeName(CacheMode::kAbsorbed)) {
+    options.cache_mode = CacheMode::kAbsorbed;
+  } else if (mode != CacheModeName(CacheMode::kExact)) {
+    return InvalidArgument("--cache-mode " + mode +
+                           ": expected exact or absorbed");
   }
   options.stop_ids = StopIds(tokenizer);
   return options;
@@ -101,6 +110,7 @@ absl::Status SampleCommand(const Arguments& arguments) {
       const std::vector<samplers::Completion> replies,
       samplers::Generate(*model, prompts, samples, options,
                          Rng(static_cast<uint64_t>(seed)), {}, StopRequested));
+  LogInfo(DescribeCache(model->config(), options.cache_mode));
   for (size_t i = 0; i < replies.size(); ++i) {
     const std::vector<int32_t>& prompt = prompts[i / samples];
     std::printf("%s%s\n%s", tokenizer->Decode(prompt).c_str(),
