@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "align/base/threads.h"
+#include "align/models/model_cache.h"
 #include "align/ops/ops.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
@@ -61,7 +62,9 @@ struct Reply {
 class Decoder {
  public:
   Decoder(Job& job, int64_t max_rows)
-      : job_(job), max_rows_(max_rows), cache_(job.model.MakeCache()) {}
+      : job_(job),
+        max_rows_(max_rows),
+        cache_(job.model.MakeCache(job.options.cache_mode)) {}
 
   void Run() {
     const NoGrad no_grad;
@@ -170,6 +173,15 @@ class Decoder {
     return ComputeHeadLogits(hidden, job_.model.Head(), t == 0 ? 1 : t);
   }
 
+  // Prompt and reply so far, where an option looks at them.
+  std::span<const int32_t> Context(const Reply& reply,
+                                   const Completion& result) {
+    if (!job_.options.logits.LooksBack()) return {};
+    context_ = job_.prompts[prompts_[reply.prompt].prompt];
+    context_.insert(context_.end(), result.tokens.begin(), result.tokens.end());
+    return context_;
+  }
+
   // Appends a token from row `row` of `head`. False when the reply is finished;
   // what it held in the cache is free then.
   bool Sample(const HeadLogits& head, size_t row, Reply& reply) {
@@ -178,8 +190,9 @@ class Decoder {
     const std::span<const float> logits(
         head.logits.data() + static_cast<int64_t>(row) * vocab, vocab);
     const double uniform = options.temperature == 0 ? 0 : reply.rng.Uniform();
-    reply.last = SampleToken(logits, head.log_sum_exp[row], options, uniform);
     Completion& result = job_.results[reply.result];
+    reply.last = SampleToken(logits, head.log_sum_exp[row], options, uniform,
+                             Context(reply, result));
     result.tokens.push_back(reply.last);
     result.log_probs.push_back(
         LogProb(logits[reply.last], head.log_sum_exp[row]));
@@ -201,6 +214,7 @@ class Decoder {
   std::vector<Reply> waiting_, active_;
   std::vector<int32_t> tokens_;
   std::vector<CachedRows> rows_;
+  std::vector<int32_t> context_;
 };
 
 absl::Status CheckOptions(const SamplingOptions& o, int64_t samples,
@@ -219,10 +233,7 @@ absl::Status CheckOptions(const SamplingOptions& o, int64_t samples,
     return bad("temperature " + std::to_string(o.temperature) +
                " is not a number >= 0");
   }
-  if (o.top_k < 0) return bad("top_k " + std::to_string(o.top_k) + " < 0");
-  if (!(o.top_p > 0 && o.top_p <= 1)) {
-    return bad("top_p " + std::to_string(o.top_p) + " is not in (0, 1]");
-  }
+  ALIGN_RETURN_IF_ERROR(CheckLogitsOptions(o.logits));
   for (int32_t id : o.stop_ids) {
     if (id < 0 || id >= vocab) {
       return bad("stop id " + std::to_string(id) +
@@ -270,6 +281,7 @@ absl::StatusOr<std::vector<Completion>> Generate(
                            std::string(ArchitectureName(config.architecture)));
   }
   ALIGN_RETURN_IF_ERROR(CheckOptions(options, samples, config.vocab_size));
+  ALIGN_RETURN_IF_ERROR(CheckCacheMode(config, options.cache_mode));
   ALIGN_RETURN_IF_ERROR(CheckPrompts(config, prompts, options.max_new_tokens));
   const int64_t count = static_cast<int64_t>(prompts.size());
   if (!ids.empty() && static_cast<int64_t>(ids.size()) != count) {

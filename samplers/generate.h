@@ -8,21 +8,24 @@
 #include "align/base/rng.h"
 #include "align/base/status.h"
 #include "align/models/model.h"
+#include "samplers/logits_processors.h"
 
 namespace align::samplers {
 
 struct SamplingOptions {
   int64_t max_new_tokens = 64;
-  double temperature = 1;  // 0: the most likely token, ties to the lower id
-  int64_t top_k = 0;       // 0: all
-  double top_p = 1;        // smallest set with at least this probability
+  double temperature = 1;     // 0: the most likely token, ties to the lower id
+  LogitsOptions logits = {};  // what may be sampled
+  // Absorbed, DeepSeek's latent attention holds and reads less, to rounding.
+  CacheMode cache_mode = CacheMode::kExact;
   std::vector<int32_t> stop_ids = {};  // ends a completion, and is part of it
   int64_t max_rows = 64;               // sequences decoded together
 };
 
 // One sampled reply. `log_probs[i]` is log p(tokens[i]) under the temperature-
 // scaled, otherwise unfiltered distribution: what PPO scores, and to the bit
-// what ScoreTokens gives at that temperature (1 when sampling greedily).
+// what ScoreTokens gives at that temperature (1 when sampling greedily), if the
+// cache is exact.
 struct Completion {
   std::vector<int32_t> tokens;
   std::vector<float> log_probs;
@@ -35,21 +38,22 @@ struct Completion {
 // threads. Prompts are computed once and shared among their samples; finished
 // rows leave the batch and waiting ones enter. kInvalidArgument for an empty
 // prompt, an id outside the vocabulary, or a prompt that with max_new_tokens
-// exceeds the model's positions, options outside their ranges or a model that
-// is a classifier. `stop` is polled between steps, by one thread at a time:
-// kCancelled. Keys and values of at most max_rows replies and their prompts are
-// held at a time.
+// exceeds the model's positions, options outside their ranges, a cache mode
+// that the model does not have or a model that is a classifier. `stop` is
+// polled between steps, by one thread at a time: kCancelled. Keys and values of
+// at most max_rows replies and their prompts are held at a time.
 absl::StatusOr<std::vector<Completion>> Generate(
     const Model& model, std::span<const std::vector<int32_t>> prompts,
     int64_t samples, const SamplingOptions& options, const Rng& rng,
     std::span<const uint64_t> ids = {},
     const std::function<bool()>& stop = nullptr);
 
-// One token from scaled logits [V]: keeps the top_k largest (ties to the lower
-// id), of those the smallest set that holds top_p of their probability
-// (Holtzman et al. 2020), and inverts its cumulative distribution, in order of
-// id, at `uniform` in [0, 1). Temperature 0: the largest.
+// One token from scaled logits [V] with their log-sum-exp, after `context`
+// (prompt and reply so far; read only where options.logits look back): inverts
+// the cumulative distribution of what options.logits leave, in order of id, at
+// `uniform` in [0, 1). Temperature 0: the largest.
 int32_t SampleToken(std::span<const float> logits, double log_sum_exp,
-                    const SamplingOptions& options, double uniform);
+                    const SamplingOptions& options, double uniform,
+                    std::span<const int32_t> context = {});
 
 }  // namespace align::samplers

@@ -193,6 +193,20 @@ std::vector<RankedPair> TournamentPairs(std::span<const int64_t> accepted,
   return pairs;
 }
 
+std::vector<RankedPair> NeighbourPairs(std::span<const int64_t> accepted,
+                                       std::span<const double> rewards) {
+  std::vector<int64_t> order(accepted.begin(), accepted.end());
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return rewards[a] > rewards[b];
+  });
+  std::vector<RankedPair> pairs;
+  for (size_t i = 0; i + 1 < order.size(); i += 2) {
+    if (rewards[order[i]] == rewards[order[i + 1]]) continue;
+    pairs.push_back({.chosen = order[i], .rejected = order[i + 1]});
+  }
+  return pairs;
+}
+
 int64_t BestOfN(std::span<const double> rewards) {
   ALIGN_CHECK(!rewards.empty()) << "[BestOfN] no rewards";
   int64_t best = 0;

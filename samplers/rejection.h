@@ -78,6 +78,14 @@ std::vector<RankedPair> TournamentPairs(std::span<const int64_t> accepted,
                                         std::span<const double> rewards,
                                         Rng& rng);
 
+// `accepted` by falling reward, ties in their order, in pairs of neighbours:
+// 1st over 2nd, 3rd over 4th. Close pairs of every quality, and no chance in
+// them; not of the paper, but what TRL's unmerged RSO example calls
+// tournament_ranking. At most n / 2 pairs: the worst of an odd number is left
+// over and equal rewards make no pair.
+std::vector<RankedPair> NeighbourPairs(std::span<const int64_t> accepted,
+                                       std::span<const double> rewards);
+
 // Index of the largest reward, ties to the lower index. `rewards` is not empty;
 // NaN never wins against a number.
 int64_t BestOfN(std::span<const double> rewards);

@@ -169,11 +169,15 @@ Pool& ThePool() {
 }  // namespace
 
 Storage AllocateStorage(int64_t count) {
-  const int64_t bytes =
-      RoundUp(std::max<int64_t>(count, 1) * int64_t{sizeof(float)}, kAlignment);
+  const int64_t bytes = StorageBytes(count);
   char* const block = ThePool().Take(bytes);
   return Storage(reinterpret_cast<float*>(block),
                  [block, bytes](float*) { ThePool().Give(block, bytes); });
+}
+
+int64_t StorageBytes(int64_t count) {
+  return RoundUp(std::max<int64_t>(count, 1) * int64_t{sizeof(float)},
+                 kAlignment);
 }
 
 StorageStats GetStorageStats() { return ThePool().stats(); }

@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <utility>
 
 #include "align/base/files.h"
+#include "align/base/log.h"
 #include "align/config/settings.h"
 #include "align/data/loader.h"
 #include "align/data/records.h"
 #include "align/data/show_batch.h"
 #include "align/models/model.h"
+#include "align/models/model_cache.h"
 #include "align/models/peft.h"
 #include "align/text/tokenizer.h"
 #include "proto/records.pb.h"
@@ -39,9 +42,27 @@ absl::StatusOr<samplers::SamplingOptions> SamplingFlags(
       arguments.GetInteger("max-new-tokens", 64, 1, 1 << 20));
   ALIGN_ASSIGN_OR_RETURN(options.temperature,
                          Number(arguments, "temperature", 1));
-  ALIGN_ASSIGN_OR_RETURN(options.top_k,
+  samplers::LogitsOptions& logits = options.logits;
+  ALIGN_ASSIGN_OR_RETURN(logits.top_k,
                          arguments.GetInteger("top-k", 0, 0, 1 << 20));
-  ALIGN_ASSIGN_OR_RETURN(options.top_p, Number(arguments, "top-p", 1));
+  ALIGN_ASSIGN_OR_RETURN(
+      logits.no_repeat_ngram_size,
+      arguments.GetInteger("no-repeat-ngram-size", 0, 0, 1 << 20));
+  for (const auto& [flag, value] :
+       {std::pair("repetition-penalty", &logits.repetition_penalty),
+        {"top-p", &logits.top_p},
+        {"min-p", &logits.min_p},
+        {"typical-p", &logits.typical_p},
+        {"epsilon-cutoff", &logits.epsilon_cutoff}}) {
+    ALIGN_ASSIGN_OR_RETURN(*value, Number(arguments, flag, *value));
+  }
+  const std::string mode = arguments.Get("cache-mode", "exact");
+  if (mode == CacheModeName(CacheMode::kAbsorbed)) {
+    options.cache_mode = CacheMode::kAbsorbed;
+  } else if (mode != CacheModeName(CacheMode::kExact)) {
+    return InvalidArgument("--cache-mode " + mode +
+                           ": expected exact or absorbed");
+  }
   options.stop_ids = StopIds(tokenizer);
   return options;
 }
@@ -93,6 +114,7 @@ absl::Status SampleCommand(const Arguments& arguments) {
       const std::vector<samplers::Completion> replies,
       samplers::Generate(*model, prompts, samples, options,
                          Rng(static_cast<uint64_t>(seed)), {}, StopRequested));
+  LogInfo(DescribeCache(model->config(), options.cache_mode));
   for (size_t i = 0; i < replies.size(); ++i) {
     const std::vector<int32_t>& prompt = prompts[i / samples];
     std::printf("%s%s\n%s", tokenizer->Decode(prompt).c_str(),

@@ -49,9 +49,11 @@ absl::Status TrainPpo(CompareContext& context) {
   }
   ALIGN_ASSIGN_OR_RETURN(const pb::Samples prompts,
                          context.ReadSamples("prompts", "train.binpb"));
+  samplers::SamplingOptions sampling = context.sampling();
+  sampling.cache_mode = CacheMode::kExact;  // ratios need the scorer's bits
   ALIGN_ASSIGN_OR_RETURN(
       const std::unique_ptr<PpoRun> run,
-      PpoRun::Create(*policy, std::move(models), settings, context.sampling(),
+      PpoRun::Create(*policy, std::move(models), settings, sampling,
                      Prompts(prompts), context.stop(), context.rng()));
   context.record().set_models_held(run->models_held());
   std::vector<ParamStore*> stores;

@@ -136,15 +136,28 @@ absl::Status ScoreReplies(const Model& reward_model, pb::Samples& samples) {
   return absl::OkStatus();
 }
 
+using Pairing = std::vector<samplers::RankedPair> (*)(
+    std::span<const int64_t> accepted, std::span<const double> rewards,
+    Rng& rng);
+
+absl::StatusOr<Pairing> PairingOf(const pb::CompareConfig::Rso& config) {
+  if (!config.has_pairing() || config.pairing() == "first_round") {
+    return samplers::FirstRoundPairs;
+  }
+  if (config.pairing() == "tournament") return samplers::TournamentPairs;
+  if (config.pairing() == "neighbours") {
+    return
+        [](std::span<const int64_t> accepted, std::span<const double> rewards,
+           Rng&) { return samplers::NeighbourPairs(accepted, rewards); };
+  }
+  return InvalidArgument("rso.pairing: '" + config.pairing() +
+                         "'; expected first_round, tournament or neighbours");
+}
+
 absl::StatusOr<pb::TokenPairs> RejectionPairs(const CompareContext& context,
                                               const pb::Samples& samples) {
   const pb::CompareConfig::Rso& config = context.config().rso();
-  const bool tournament = config.pairing() == "tournament";
-  if (!tournament && config.has_pairing() &&
-      config.pairing() != "first_round") {
-    return InvalidArgument("rso.pairing: '" + config.pairing() +
-                           "'; expected first_round or tournament");
-  }
+  ALIGN_ASSIGN_OR_RETURN(const auto rank, PairingOf(config));
   samplers::RejectionOptions options;
   if (config.has_accepted()) options.accept = config.accepted();
   if (config.has_beta()) options.beta = config.beta();
@@ -165,10 +178,8 @@ absl::StatusOr<pb::TokenPairs> RejectionPairs(const CompareContext& context,
                                   scores, options, rng));
     short_of += result.short_of;
     acceptance += result.expected_acceptance / samples.prompts_size();
-    const std::vector<samplers::RankedPair> ranked =
-        tournament ? samplers::TournamentPairs(result.accepted, scores, rng)
-                   : samplers::FirstRoundPairs(result.accepted, scores, rng);
-    for (const samplers::RankedPair& pair : ranked) {
+    for (const samplers::RankedPair& pair :
+         rank(result.accepted, scores, rng)) {
       AddPair(prompt, pair.chosen, pair.rejected, pairs);
     }
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "align/config/loss_options.h"
+#include "align/models/model_cache.h"
 #include "losses/kl.h"
 #include "losses/registry.h"
 #include "proto/config.pb.h"
@@ -44,9 +45,20 @@ samplers::SamplingOptions Sampling(Config& config) {
   samplers::SamplingOptions options;
   ALIGN_READ_OR_FILL(config, max_new_tokens, options.max_new_tokens);
   ALIGN_READ_OR_FILL(config, temperature, options.temperature);
-  ALIGN_READ_OR_FILL(config, top_k, options.top_k);
-  ALIGN_READ_OR_FILL(config, top_p, options.top_p);
+  samplers::LogitsOptions& logits = options.logits;
+  ALIGN_READ_OR_FILL(config, repetition_penalty, logits.repetition_penalty);
+  ALIGN_READ_OR_FILL(config, no_repeat_ngram_size, logits.no_repeat_ngram_size);
+  ALIGN_READ_OR_FILL(config, top_k, logits.top_k);
+  ALIGN_READ_OR_FILL(config, top_p, logits.top_p);
+  ALIGN_READ_OR_FILL(config, min_p, logits.min_p);
+  ALIGN_READ_OR_FILL(config, typical_p, logits.typical_p);
+  ALIGN_READ_OR_FILL(config, epsilon_cutoff, logits.epsilon_cutoff);
   ALIGN_READ_OR_FILL(config, max_rows, options.max_rows);
+  std::string cache_mode(CacheModeName(options.cache_mode));
+  ALIGN_READ_OR_FILL(config, cache_mode, cache_mode);
+  if (cache_mode == CacheModeName(CacheMode::kAbsorbed)) {
+    options.cache_mode = CacheMode::kAbsorbed;
+  }
   return options;
 }
 
@@ -316,13 +328,29 @@ absl::StatusOr<int64_t> TrainedCopies(const pb::OptimizerConfig& config) {
 
 absl::StatusOr<samplers::SamplingOptions> ReadSampling(
     const pb::SamplingConfig& config) {
+  if (config.has_cache_mode()) {
+    ALIGN_RETURN_IF_ERROR(
+        CheckName("sampling.cache_mode", config.cache_mode(),
+                  {std::string(CacheModeName(CacheMode::kExact)),
+                   std::string(CacheModeName(CacheMode::kAbsorbed))}));
+  }
   const samplers::SamplingOptions options = Sampling(config);
   ALIGN_RETURN_IF_ERROR(CheckRange("sampling.max_new_tokens",
                                    static_cast<double>(options.max_new_tokens),
                                    options.max_new_tokens >= 1, "at least 1"));
   ALIGN_RETURN_IF_ERROR(CheckRange("sampling.temperature", options.temperature,
                                    options.temperature >= 0, "0 or more"));
+  ALIGN_RETURN_IF_ERROR(samplers::CheckLogitsOptions(options.logits));
   return options;
+}
+
+absl::StatusOr<samplers::SamplingOptions> ReadRolloutSampling(
+    const pb::SamplingConfig& config) {
+  ALIGN_ASSIGN_OR_RETURN(const samplers::SamplingOptions options,
+                         ReadSampling(config));
+  if (options.cache_mode == CacheMode::kExact) return options;
+  return InvalidArgument("sampling.cache_mode: '" + config.cache_mode() +
+                         "'; expected exact, as ratios need the scorer's bits");
 }
 
 std::vector<int32_t> StopIds(const Tokenizer& tokenizer) {

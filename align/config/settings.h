@@ -45,6 +45,11 @@ absl::StatusOr<int64_t> TrainedCopies(const pb::OptimizerConfig& config);
 absl::StatusOr<samplers::SamplingOptions> ReadSampling(
     const pb::SamplingConfig& config);
 
+// The same for training on what is sampled, where ratios need log-probs that
+// are the scorer's to the bit: also refuses an absorbed cache.
+absl::StatusOr<samplers::SamplingOptions> ReadRolloutSampling(
+    const pb::SamplingConfig& config);
+
 // What ends a reply: EOS, and BOS, because a model that was trained on a stream
 // of texts starts the next one instead.
 std::vector<int32_t> StopIds(const Tokenizer& tokenizer);

@@ -9,6 +9,7 @@
 #include "align/base/log.h"
 #include "align/config/rollout_setup.h"
 #include "align/config/settings.h"
+#include "align/models/model_cache.h"
 #include "align/train/group_rollout.h"
 #include "align/train/policy_objective.h"
 #include "align/train/reference.h"
@@ -60,7 +61,7 @@ absl::Status CheckRewards(const pb::TrainConfig& config) {
 
 absl::StatusOr<GrpoSettings> Settings(const pb::TrainConfig& config) {
   ALIGN_ASSIGN_OR_RETURN(const samplers::SamplingOptions sampling,
-                         ReadSampling(config.sampling()));
+                         ReadRolloutSampling(config.sampling()));
   return ReadGrpo(config.grpo(), config.loss(0), sampling);
 }
 
@@ -75,8 +76,9 @@ absl::StatusOr<train::GroupRolloutParts> LoadParts(
     const pb::TrainConfig& config, const GrpoSettings& settings,
     std::function<bool()> stop, const TrainRun& run, GrpoRun& held) {
   ALIGN_ASSIGN_OR_RETURN(samplers::SamplingOptions sampling,
-                         ReadSampling(config.sampling()));
+                         ReadRolloutSampling(config.sampling()));
   sampling.stop_ids = StopIds(*run.tokenizer);
+  LogInfo(DescribeCache(run.model->config(), CacheMode::kExact));
   train::GroupRolloutParts parts = {
       .generate = train::SampleReplies(*run.model, sampling, stop,
                                        settings.rollout.group_size),

@@ -1,6 +1,7 @@
 #include "align/config/train_job.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -58,11 +59,28 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(const pb::TrainConfig& config,
   return CreateModel(shape, rng);
 }
 
+absl::Status SetRouterLoss(const pb::TrainConfig& config, Model& model) {
+  const double weight = config.router_aux_loss_coef();
+  if (!(weight >= 0) || !std::isfinite(weight)) {
+    return InvalidArgument("router_aux_loss_coef: " + std::to_string(weight) +
+                           "; expected 0 or more");
+  }
+  if (weight > 0 && model.config().experts.routed == 0) {
+    return InvalidArgument(
+        "router_aux_loss_coef: " +
+        std::string(ArchitectureName(model.config().architecture)) +
+        " has no experts; expected 0");
+  }
+  model.set_router_loss_weight(weight);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
                                     const std::function<bool()>& stop) {
   TrainRun run;
   ALIGN_ASSIGN_OR_RETURN(run.tokenizer, LoadTokenizer(TokenizerOf(config)));
   ALIGN_ASSIGN_OR_RETURN(run.model, MakeModel(config, *run.tokenizer));
+  ALIGN_RETURN_IF_ERROR(SetRouterLoss(config, *run.model));
   if (config.method() == "ppo") {
     ALIGN_RETURN_IF_ERROR(PreparePpo(config, stop, run));
     return run;

@@ -4,9 +4,11 @@
 #include <string>
 #include <utility>
 
+#include "align/base/log.h"
 #include "align/config/ppo_setup.h"
 #include "align/config/rollout_setup.h"
 #include "align/config/settings.h"
+#include "align/models/model_cache.h"
 #include "proto/config.pb.h"
 
 namespace align {
@@ -80,7 +82,7 @@ absl::Status ResolvePpoConfig(pb::TrainConfig& config) {
   ALIGN_RETURN_IF_ERROR(RefuseBatchKeys(config));
   ALIGN_RETURN_IF_ERROR(CheckReward("reward", config.reward()));
   ALIGN_ASSIGN_OR_RETURN(const samplers::SamplingOptions sampling,
-                         ReadSampling(config.sampling()));
+                         ReadRolloutSampling(config.sampling()));
   ALIGN_RETURN_IF_ERROR(ReadPpo(config.ppo(), sampling.temperature).status());
   FillDefaults(*config.mutable_sampling());
   FillDefaults(*config.mutable_ppo());
@@ -96,8 +98,9 @@ absl::Status ResolvePpoConfig(pb::TrainConfig& config) {
 absl::Status PreparePpo(const pb::TrainConfig& config,
                         std::function<bool()> stop, TrainRun& run) {
   ALIGN_ASSIGN_OR_RETURN(samplers::SamplingOptions sampling,
-                         ReadSampling(config.sampling()));
+                         ReadRolloutSampling(config.sampling()));
   sampling.stop_ids = StopIds(*run.tokenizer);
+  LogInfo(DescribeCache(run.model->config(), CacheMode::kExact));
   ALIGN_ASSIGN_OR_RETURN(const PpoSettings settings,
                          ReadPpo(config.ppo(), sampling.temperature));
   ALIGN_ASSIGN_OR_RETURN(PromptBatch prompts, ReadPrompts(config, run));

@@ -4,6 +4,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "align/models/model.h"
 #include "align/ops/ops.h"
@@ -15,28 +16,39 @@ namespace align {
 using Attend =
     std::function<Tensor(const Tensor& q, const Tensor& k, const Tensor& v)>;
 
+// One walk through the blocks, as each of them sees it.
+struct Pass {
+  Attend attend;
+  bool absorbed = false;  // over latent rows, in place of keys and values
+  std::vector<RouterOutput>* routers = nullptr;  // where routers leave theirs
+};
+
 // The walk that all decoders share: embedding, blocks in order, final norm;
 // packed, or over a key/value cache. What is in a block is the family's.
 class Decoder : public Model {
  public:
   Tensor Hidden(std::span<const int32_t> tokens,
                 const Segments& segments) const final;
+  Tensor HiddenAndRouters(std::span<const int32_t> tokens,
+                          const Segments& segments,
+                          std::vector<RouterOutput>& routers) const final;
   Tensor HiddenCached(std::span<const int32_t> tokens,
                       std::span<const CachedRows> rows,
                       KvCache& cache) const final;
-  KvCache MakeCache() const final;
 
  protected:
   using Model::Model;
 
   // The attention of one layer. All layers store rows of the same width.
   virtual AttentionShape Shape(int64_t layer) const = 0;
+  // The same over an absorbed cache; families that have none abort.
+  virtual AttentionShape AbsorbedShape(int64_t layer) const;
   // Rows [N, D] of tokens at `positions`.
   virtual Tensor Embed(std::span<const int32_t> tokens,
                        std::span<const int32_t> positions) const = 0;
   virtual Tensor Block(int64_t layer, const Tensor& x,
                        std::span<const int32_t> positions,
-                       const Attend& attend) const = 0;
+                       const Pass& pass) const = 0;
   virtual Tensor FinalNorm(const Tensor& x) const = 0;
 
   // The parameter NAME.weight, and NAME.bias or an undefined tensor.
@@ -46,6 +58,10 @@ class Decoder : public Model {
   // there is one, and what the adapter on NAME adds.
   Tensor Project(const Tensor& x, const std::string& name,
                  WeightLayout layout = WeightLayout::kOutIn) const;
+
+ private:
+  Tensor Walk(std::span<const int32_t> tokens, const Segments& segments,
+              std::vector<RouterOutput>* routers) const;
 };
 
 }  // namespace align

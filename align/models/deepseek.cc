@@ -11,6 +11,7 @@
 #include "align/models/model_family.h"
 #include "align/models/rope_scaling.h"
 #include "align/ops/experts.h"
+#include "align/ops/head_linear.h"
 
 namespace align {
 namespace {
@@ -48,9 +49,19 @@ class Deepseek : public Llama {
             .scale = magnitude * magnitude / root};
   }
 
+  // Heads share the latent row and the rotated key behind it, in one row that
+  // is read as value too; the heads' own matrices are in the queries.
+  AttentionShape AbsorbedShape(int64_t layer) const override {
+    AttentionShape shape = Shape(layer);
+    shape.kv_heads = 1;
+    shape.head_dim = config().latent.kv_rank + config().latent.rope_dim;
+    shape.value_dim = shape.head_dim;
+    return shape;
+  }
+
   Tensor SelfAttention(int64_t layer, const Tensor& x,
                        std::span<const int32_t> positions,
-                       const Attend& attend) const override {
+                       const Pass& pass) const override {
     const LatentConfig& latent = config().latent;
     const int64_t heads = config().num_attention_heads;
     const std::string name = Prefix(layer) + "self_attn.";
@@ -62,25 +73,32 @@ class Deepseek : public Llama {
     const Tensor rotated =
         Rope(SliceHeads(small, 1, latent.kv_rank, latent.rope_dim), rope(),
              positions, {.interleaved = latent.interleaved});
-    const Tensor expanded = Project(
-        LatentNorm(SliceHeads(small, 1, 0, latent.kv_rank), name + "kv_a"),
-        name + "kv_b_proj");
+    const Tensor compressed =
+        LatentNorm(SliceHeads(small, 1, 0, latent.kv_rank), name + "kv_a");
+    if (pass.absorbed) {
+      const Tensor mixed =
+          AttendLatent(q, ConcatHeads(compressed, rotated, 1),
+                       Weight(name + "kv_b_proj"), pass.attend);
+      return Project(mixed, name + "o_proj");
+    }
+    const Tensor expanded = Project(compressed, name + "kv_b_proj");
     const Tensor k = ConcatHeads(
         SliceHeads(expanded, heads, 0, latent.nope_dim), rotated, heads);
     const Tensor v =
         SliceHeads(expanded, heads, latent.nope_dim, latent.value_dim);
-    return Project(attend(q, k, v), name + "o_proj");
+    return Project(pass.attend(q, k, v), name + "o_proj");
   }
 
-  Tensor Mlp(int64_t layer, const Tensor& x) const override {
+  Tensor Mlp(int64_t layer, const Tensor& x, const Pass& pass) const override {
     const ExpertConfig& experts = config().experts;
     const std::string name = Prefix(layer) + "mlp.";
     if (layer < experts.dense_layers) return GatedMlp(x, name);
     const Tensor bias = params().Has(name + kBiasName)
                             ? params().Get(name + kBiasName)
                             : Tensor();
+    const Tensor logits = Project(x, name + "gate");
     const Routing routing =
-        Route(Project(x, name + "gate"),
+        Route(logits,
               {.chosen = experts.chosen,
                .score = IsThird(config()) ? RouterOptions::Score::kSigmoid
                                           : RouterOptions::Score::kSoftmax,
@@ -90,6 +108,9 @@ class Deepseek : public Llama {
                .normalise = experts.normalise,
                .scale = experts.scale},
               bias);
+    if (pass.routers != nullptr) {
+      pass.routers->push_back({.logits = logits, .experts = routing.experts});
+    }
     const Tensor mixed = MixExperts(
         x, routing, experts.routed, [&](int64_t e, const Tensor& rows) {
           return GatedMlp(rows, name + "experts." + std::to_string(e) + ".");
@@ -100,6 +121,23 @@ class Deepseek : public Llama {
   }
 
  private:
+  // Attention among latent rows [N, kv_rank + rope_dim] -> [N, H * value_dim]:
+  // q^T (W_k c) = (W_k^T q)^T c, and W_v can wait until the rows are mixed
+  // (arXiv 2405.04434, section 2.1.2). `expand` is W_k over W_v, by head.
+  Tensor AttendLatent(const Tensor& q, const Tensor& rows, const Tensor& expand,
+                      const Attend& attend) const {
+    const LatentConfig& latent = config().latent;
+    const int64_t heads = config().num_attention_heads;
+    const Tensor queries = HeadLinear(q, expand,
+                                      {.heads = heads,
+                                       .first = 0,
+                                       .count = latent.nope_dim,
+                                       .layout = WeightLayout::kInOut,
+                                       .keep_rest = true});
+    return HeadLinear(
+        attend(queries, rows, rows), expand,
+        {.heads = heads, .first = latent.nope_dim, .count = latent.value_dim});
+  }
   Tensor LatentNorm(const Tensor& x, const std::string& name) const {
     return RmsNorm(x, Weight(name + "_layernorm"), kLatentEpsilon);
   }
@@ -169,6 +207,9 @@ absl::Status ReadExperts(const ConfigFields& fields, ModelConfig& config) {
   }
   ALIGN_RETURN_IF_ERROR(fields.Number("routed_scaling_factor", experts.scale));
   ALIGN_RETURN_IF_ERROR(fields.Bool("norm_topk_prob", experts.normalise));
+  // Whether and how much a run trains against imbalance is the run's.
+  fields.Has("aux_loss_alpha");
+  ALIGN_RETURN_IF_ERROR(fields.Bool("seq_aux", experts.balance_by_sequence));
   int64_t every = 1;
   ALIGN_RETURN_IF_ERROR(fields.Int("moe_layer_freq", every));
   if (every == 1) return absl::OkStatus();
@@ -236,6 +277,7 @@ void Write(const ModelConfig& config, JsonWriter& json) {
   json.Field("topk_group", experts.groups_chosen);
   json.Field("routed_scaling_factor", experts.scale);
   json.Field("norm_topk_prob", experts.normalise);
+  json.Field("seq_aux", experts.balance_by_sequence);
   if (IsThird(config)) {
     json.Field("rope_interleave", config.latent.interleaved);
   } else {

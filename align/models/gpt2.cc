@@ -34,13 +34,13 @@ class Gpt2 : public Decoder {
   }
 
   Tensor Block(int64_t layer, const Tensor& x, std::span<const int32_t>,
-               const Attend& attend) const override {
+               const Pass& pass) const override {
     const std::string prefix = "transformer.h." + std::to_string(layer) + ".";
     const int64_t width = config().hidden_size;
     const Tensor qkv = Conv1d(Norm(x, prefix + "ln_1"), prefix + "attn.c_attn");
-    const Tensor mixed =
-        attend(SliceHeads(qkv, 1, 0, width), SliceHeads(qkv, 1, width, width),
-               SliceHeads(qkv, 1, 2 * width, width));
+    const Tensor mixed = pass.attend(SliceHeads(qkv, 1, 0, width),
+                                     SliceHeads(qkv, 1, width, width),
+                                     SliceHeads(qkv, 1, 2 * width, width));
     const Tensor attended = Add(x, Conv1d(mixed, prefix + "attn.c_proj"));
     const Tensor hidden =
         Conv1d(Norm(attended, prefix + "ln_2"), prefix + "mlp.c_fc");

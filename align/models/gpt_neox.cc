@@ -43,12 +43,12 @@ class GptNeox : public Decoder {
 
   Tensor Block(int64_t layer, const Tensor& x,
                std::span<const int32_t> positions,
-               const Attend& attend) const override {
+               const Pass& pass) const override {
     const std::string prefix = Prefix(layer);
     const Tensor attended =
         Add(x, SelfAttention(prefix + "attention.",
                              Norm(x, prefix + "input_layernorm"), positions,
-                             attend));
+                             pass.attend));
     const Tensor& seen = config().parallel_residual ? x : attended;
     const Tensor hidden =
         Project(Norm(seen, prefix + "post_attention_layernorm"),

@@ -70,7 +70,7 @@ Tensor Llama::GatedMlp(const Tensor& x, const std::string& name) const {
 
 Tensor Llama::SelfAttention(int64_t layer, const Tensor& x,
                             std::span<const int32_t> positions,
-                            const Attend& attend) const {
+                            const Pass& pass) const {
   const auto phase = ProfileScope::Phase("attention");
   const std::string name = Prefix(layer) + "self_attn.";
   Tensor q = Project(x, name + "q_proj"), k = Project(x, name + "k_proj");
@@ -78,12 +78,13 @@ Tensor Llama::SelfAttention(int64_t layer, const Tensor& x,
     q = Norm(q, name + "q_norm");
     k = Norm(k, name + "k_norm");
   }
-  return Project(attend(Rope(q, rope_, positions), Rope(k, rope_, positions),
-                        Project(x, name + "v_proj")),
-                 name + "o_proj");
+  return Project(
+      pass.attend(Rope(q, rope_, positions), Rope(k, rope_, positions),
+                  Project(x, name + "v_proj")),
+      name + "o_proj");
 }
 
-Tensor Llama::Mlp(int64_t layer, const Tensor& x) const {
+Tensor Llama::Mlp(int64_t layer, const Tensor& x, const Pass&) const {
   return GatedMlp(x, Prefix(layer) + "mlp.");
 }
 
@@ -97,17 +98,18 @@ Tensor Llama::Embed(std::span<const int32_t> tokens,
 
 Tensor Llama::Block(int64_t layer, const Tensor& x,
                     std::span<const int32_t> positions,
-                    const Attend& attend) const {
+                    const Pass& pass) const {
   const auto phase = ProfileScope::Phase("residual");
   const std::string prefix = Prefix(layer);
   const bool after = options_.norms_after;
   Tensor added = SelfAttention(layer, Norm(x, prefix + "input_layernorm"),
-                               positions, attend);
+                               positions, pass);
   if (after) added = Norm(added, prefix + "post_attention_layernorm");
   const Tensor attended = Add(x, added);
-  added =
-      Mlp(layer, Norm(attended, prefix + (after ? "pre_feedforward_layernorm"
-                                                : "post_attention_layernorm")));
+  added = Mlp(layer,
+              Norm(attended, prefix + (after ? "pre_feedforward_layernorm"
+                                             : "post_attention_layernorm")),
+              pass);
   if (after) added = Norm(added, prefix + "post_feedforward_layernorm");
   return Add(attended, added);
 }

@@ -37,14 +37,14 @@ class Llama : public Decoder {
                std::span<const int32_t> positions) const override;
   Tensor Block(int64_t layer, const Tensor& x,
                std::span<const int32_t> positions,
-               const Attend& attend) const override;
+               const Pass& pass) const override;
   Tensor FinalNorm(const Tensor& x) const override;
 
   // The two halves of a block, between its norms: normed rows -> [N, D].
   virtual Tensor SelfAttention(int64_t layer, const Tensor& x,
                                std::span<const int32_t> positions,
-                               const Attend& attend) const;
-  virtual Tensor Mlp(int64_t layer, const Tensor& x) const;
+                               const Pass& pass) const;
+  virtual Tensor Mlp(int64_t layer, const Tensor& x, const Pass& pass) const;
 
   // "model.layers.3."
   static std::string Prefix(int64_t layer);

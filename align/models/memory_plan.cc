@@ -4,9 +4,9 @@
 #include <memory>
 #include <string>
 
+#include "align/base/storage.h"
 #include "align/models/model_family.h"
 #include "align/models/tensor_spec.h"
-#include "align/tensor/storage_bytes.h"
 
 namespace align {
 namespace {

@@ -20,7 +20,7 @@ struct TrainingShape {
   int64_t head_cache_mb = 256;  // ScoreOptions'
 };
 
-// Bytes that tensors take from the pool (align/tensor/storage.h), by what for.
+// Bytes that tensors take from the pool (align/base/storage.h), by what for.
 // Derived from the operations that each family records, all outputs of which
 // live until the walk back has passed them.
 struct MemoryPlan {

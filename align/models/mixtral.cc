@@ -22,11 +22,14 @@ class Mixtral : public Llama {
   explicit Mixtral(const ModelConfig& config) : Llama(config, kOptions) {}
 
  protected:
-  Tensor Mlp(int64_t layer, const Tensor& x) const override {
+  Tensor Mlp(int64_t layer, const Tensor& x, const Pass& pass) const override {
     const ExpertConfig& experts = config().experts;
+    const Tensor logits = Project(x, Prefix(layer) + "block_sparse_moe.gate");
     const Routing routing =
-        Route(Project(x, Prefix(layer) + "block_sparse_moe.gate"),
-              {.chosen = experts.chosen, .normalise = true});
+        Route(logits, {.chosen = experts.chosen, .normalise = true});
+    if (pass.routers != nullptr) {
+      pass.routers->push_back({.logits = logits, .experts = routing.experts});
+    }
     return MixExperts(
         x, routing, experts.routed, [&](int64_t e, const Tensor& rows) {
           const std::string name = ExpertName(layer, e);
@@ -58,6 +61,9 @@ absl::Status Read(const ConfigFields& fields, ModelConfig& config) {
   ALIGN_RETURN_IF_ERROR(
       fields.Int("num_experts_per_tok", config.experts.chosen));
   config.experts.inner = config.intermediate_size;
+  // Whether and how much a run trains against imbalance is the run's.
+  fields.Has("output_router_logits");
+  fields.Has("router_aux_loss_coef");
   double noise = 0;
   ALIGN_RETURN_IF_ERROR(fields.Number("router_jitter_noise", noise));
   if (noise == 0) return absl::OkStatus();

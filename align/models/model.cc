@@ -8,6 +8,7 @@
 #include "align/base/files.h"
 #include "align/base/log.h"
 #include "align/models/checkpoint_reader.h"
+#include "align/models/model_cache.h"
 #include "align/models/model_family.h"
 #include "align/models/peft.h"
 #include "align/models/rope_scaling.h"
@@ -97,6 +98,10 @@ std::unique_ptr<Model> Model::WithoutAdapters() const {
   std::unique_ptr<Model> model = FamilyOf(config_).make(config_);
   model->params_ = params_;
   return model;
+}
+
+KvCache Model::MakeCache(CacheMode mode) const {
+  return CacheOf(config_, mode);
 }
 
 LogitHead Model::Head() const {

@@ -25,6 +25,12 @@ struct CachedRows {
   int64_t rows = 0;
 };
 
+// What the router of one layer with experts said of N tokens.
+struct RouterOutput {
+  Tensor logits;                 // [N, E], recorded
+  std::vector<int32_t> experts;  // [N, k] chosen
+};
+
 // A decoder-only transformer: embeds packed tokens and gives the rows after its
 // final norm. What is done with them (scores of tokens, a reward) is the
 // caller's. Owns its parameters, unless it shares another's, and its adapters;
@@ -56,15 +62,26 @@ class Model {
   virtual Tensor Hidden(std::span<const int32_t> tokens,
                         const Segments& segments) const = 0;
 
-  // The same for tokens that continue cached sequences, one entry of `rows`
-  // after the other; writes their keys and values and advances the cache. Not
-  // recorded. Bits equal Hidden's.
+  // The same, and what the routers said of the tokens, in order of layers; none
+  // without experts.
+  virtual Tensor HiddenAndRouters(std::span<const int32_t> tokens,
+                                  const Segments& segments,
+                                  std::vector<RouterOutput>& routers) const = 0;
+
+  // The same as Hidden for tokens that continue cached sequences, one entry of
+  // `rows` after the other; writes their keys and values and advances the
+  // cache. Not recorded. Bits equal Hidden's where the cache is exact.
   virtual Tensor HiddenCached(std::span<const int32_t> tokens,
                               std::span<const CachedRows> rows,
                               KvCache& cache) const = 0;
 
-  // A cache that fits this model.
-  virtual KvCache MakeCache() const = 0;
+  // A cache that fits this model; `mode` as CheckCacheMode wants it.
+  KvCache MakeCache(CacheMode mode = CacheMode::kExact) const;
+
+  // What the routers' auxiliary loss weighs in training
+  // (train/router_balance.h); 0: there is none. The model makes nothing of it.
+  double router_loss_weight() const { return router_loss_weight_; }
+  void set_router_loss_weight(double weight) { router_loss_weight_ = weight; }
 
   // The language-model head [V, D] (the embedding table when tied) with its
   // soft cap, or score.weight [num_labels, D] of a sequence classifier.
@@ -83,6 +100,7 @@ class Model {
   std::unique_ptr<ParamStore> own_params_;  // null where another's are shared
   ParamStore* params_ = nullptr;
   std::unique_ptr<LoraAdapters> adapters_;
+  double router_loss_weight_ = 0;
 };
 
 // A model with the given configuration; weights N(0, initializer_range), norms

@@ -77,6 +77,8 @@ struct ExpertConfig {
   int64_t groups = 1, groups_chosen = 1;
   bool normalise = false;
   double scale = 1;  // of the routed experts' weights
+  // The auxiliary loss of a layer is a mean over sequences (DeepSeek).
+  bool balance_by_sequence = true;
 
   friend bool operator==(const ExpertConfig&, const ExpertConfig&) = default;
 };

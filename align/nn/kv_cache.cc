@@ -47,6 +47,7 @@ const float* KvCache::Keys(const Sequence& s, int64_t layer) const {
 }
 
 const float* KvCache::Values(const Sequence& s, int64_t layer) const {
+  if (value_width_ == 0) return Keys(s, layer);
   return Keys(s, layer) + s.capacity * key_width_;
 }
 

@@ -8,14 +8,25 @@
 
 namespace align {
 
+// What a cache holds of a token: keys and values as attention reads them, or
+// what multi-head latent attention makes them from.
+enum class CacheMode { kExact, kAbsorbed };
+
 // Keys and values of the tokens that sequences have seen so far, for every
 // layer. A sequence may continue a parent (its prompt), whose rows are stored
 // once for all children. One thread at a time.
 class KvCache {
  public:
   // Rows of `key_width` and `value_width` floats: kv_heads times the size of a
-  // head's keys and values.
+  // head's keys and values. Width 0: rows of keys are those of values, too.
   KvCache(int64_t layers, int64_t key_width, int64_t value_width);
+
+  int64_t key_width() const { return key_width_; }
+  int64_t value_width() const { return value_width_; }
+  // Of one token, in all layers.
+  int64_t bytes_per_token() const {
+    return layers_ * (key_width_ + value_width_) * int64_t{sizeof(float)};
+  }
 
   // A new sequence with room for `capacity` rows of its own after those of
   // `parent` (-1: none), which must not grow while it has children.
@@ -25,7 +36,8 @@ class KvCache {
 
   // Rows seen so far, parents included: the next token's position.
   int64_t length(int32_t sequence) const;
-  // Where layer `layer` writes the next rows of a sequence.
+  // Where layer `layer` writes the next rows of a sequence; values only where
+  // they have a width.
   float* NewKeys(int64_t layer, int32_t sequence);
   float* NewValues(int64_t layer, int32_t sequence);
   // The stored rows of a layer in position order, `new_rows` that were written

@@ -139,7 +139,7 @@ Tensor LoraAdapters::ProjectDora(const Tensor& x, const Tensor& dropped,
 
 void LoraAdapters::MergeInto(ParamStore& base) const {
   for (const LoraSite& site : sites_) {
-    Tensor weight = base.Get(site.module + ".weight");
+    Tensor weight = base.Writable(site.module + ".weight");
     std::vector<float> factors;
     if (options_.use_dora) {
       factors =
@@ -153,7 +153,7 @@ void LoraAdapters::MergeInto(ParamStore& base) const {
   }
   for (const ParamSpec& spec : whole_) {
     const std::span<const float> from = Whole(spec.name)->values();
-    Tensor into = base.Get(spec.name);
+    Tensor into = base.Writable(spec.name);
     std::copy(from.begin(), from.end(), into.data());
   }
 }

@@ -58,6 +58,12 @@ const Tensor& ParamStore::Get(const std::string& name) const {
   return tensors_[found->second];
 }
 
+Tensor ParamStore::Writable(const std::string& name) {
+  const auto found = index_.find(name);
+  ALIGN_CHECK(found != index_.end()) << "[ParamStore] no parameter " << name;
+  return Tensor::Leaf(specs_[found->second].shape, values(found->second));
+}
+
 std::span<float> ParamStore::grads() {
   return grads_.defined() ? grads_.values() : std::span<float>();
 }

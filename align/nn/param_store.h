@@ -38,6 +38,9 @@ class ParamStore {
   void SetPrecision(Precision precision);
   Precision precision() const { return precision_; }
 
+  // The parameter for writing, without gradients: see values().
+  Tensor Writable(const std::string& name);
+
   // The whole arena, and one parameter's part of it. Values are changed through
   // these spans alone, and not after a forward pass that followed the call:
   // copies that ops keep of them are dropped by it.

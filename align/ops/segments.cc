@@ -37,6 +37,18 @@ std::vector<int32_t> Segments::Chain(int32_t index) const {
   return chain;
 }
 
+std::vector<int32_t> Segments::Leaves() const {
+  std::vector<uint8_t> continued(list_.size(), 0);
+  for (const Segment& s : list_) {
+    if (s.prefix >= 0) continued[s.prefix] = 1;
+  }
+  std::vector<int32_t> leaves;
+  for (int32_t i = 0; i < count(); ++i) {
+    if (continued[i] == 0) leaves.push_back(i);
+  }
+  return leaves;
+}
+
 std::vector<int32_t> Segments::Roots() const {
   std::vector<int32_t> roots(list_.size());
   for (int32_t i = 0; i < count(); ++i) {

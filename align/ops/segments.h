@@ -32,6 +32,8 @@ class Segments {
   std::vector<int32_t> Positions() const;
   // The chain of `index`: outermost prefix first, `index` last.
   std::vector<int32_t> Chain(int32_t index) const;
+  // The segments that none continues, in order: the ends of whole sequences.
+  std::vector<int32_t> Leaves() const;
   // For each segment the index of its outermost prefix. Segments of different
   // roots share no rows.
   std::vector<int32_t> Roots() const;

@@ -20,8 +20,10 @@ template <class Scores>
 struct ForwardPass {
   Scores scores;
   // Walks the tape from d(loss) / d(output), one float an output, and adds to
-  // the gradients. At most once; never for a pass made under NoGrad.
-  std::function<void(std::span<const float> seed)> backward;
+  // the gradients; `step` is the batch's share, to which the pass adds a loss
+  // of its own, if it has one. At most once; never for a pass made under
+  // NoGrad.
+  std::function<void(std::span<const float> seed, MicroStep& step)> backward;
 };
 
 // The loss's part of a micro-batch: its share of the step, and the seed of its
@@ -57,7 +59,7 @@ Objective<Batch> PerMicroBatch(CoupledObjective<Batch, Scores> objective) {
     ALIGN_ASSIGN_OR_RETURN(
         std::vector<SeededStep> shares,
         objective.evaluate(std::span<const Scores>(&pass.scores, 1)));
-    pass.backward(shares.at(0).seed);
+    pass.backward(shares.at(0).seed, shares[0].step);
     return std::move(shares[0].step);
   };
 }
@@ -113,8 +115,9 @@ MicroSteps BindCoupled(std::type_identity_t<Source<Batch>> source,
     const size_t i = pending->next++;
     ALIGN_ASSIGN_OR_RETURN(ForwardPass<Scores> pass,
                            objective.forward(pending->batches[i]));
-    pass.backward(pending->shares.at(i).seed);
-    return std::optional<MicroStep>(std::move(pending->shares[i].step));
+    SeededStep& share = pending->shares.at(i);
+    pass.backward(share.seed, share.step);
+    return std::optional<MicroStep>(std::move(share.step));
   };
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "align/ops/token_scores.h"
+#include "align/train/router_balance.h"
 #include "align/train/sequence_sums.h"
 
 namespace align::train {
@@ -199,10 +200,11 @@ absl::StatusOr<ForwardPass<PairScores>> ScorePairBatch(
   if (needs.prompt_nll) prompts = PromptTokens(packed);
   std::vector<ScoredToken> scored = packed.scored;
   scored.insert(scored.end(), prompts.begin(), prompts.end());
-  const TokenScores scores = ScoreTokens(
-      model.Hidden(packed.tokens, packed.segments), model.Head(), scored,
-      {.entropy = options.entropy,
-       .statistics = options.statistics || needs.log_weights});
+  RouterBalance balance(model);
+  const TokenScores scores =
+      ScoreTokens(balance.Hidden(packed), model.Head(), scored,
+                  {.entropy = options.entropy,
+                   .statistics = options.statistics || needs.log_weights});
 
   const size_t replies = packed.scored.size();
   PairScores out;
@@ -230,9 +232,7 @@ absl::StatusOr<ForwardPass<PairScores>> ScorePairBatch(
   out.step.weight = static_cast<double>(batch.pairs());
   AddMetrics(out.inputs, scores, packed, options, out.step.metrics);
   return ForwardPass<PairScores>{
-      std::move(out), [values = scores.values](std::span<const float> seed) {
-        Backward(values, seed);
-      }};
+      std::move(out), BalancedBackward(scores.values, std::move(balance))};
 }
 
 }  // namespace align::train

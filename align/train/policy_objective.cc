@@ -3,9 +3,10 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "align/ops/token_scores.h"
-#include "align/tensor/tape.h"
+#include "align/train/router_balance.h"
 #include "losses/policy_registry.h"
 
 namespace align::train {
@@ -78,20 +79,18 @@ absl::StatusOr<ForwardPass<PolicyScores>> Forward(
   pass.scores.ids = batch.ids;
   pass.scores.metrics = batch.rollout_metrics;
   pass.scores.metrics["num_tokens"] = Total(static_cast<double>(packed.rows()));
-  pass.backward = [](std::span<const float>) {};
+  pass.backward = [](std::span<const float>, MicroStep&) {};
   if (packed.scored.empty()) return pass;
+  RouterBalance balance(policy);
   const TokenScores scores =
-      ScoreTokens(policy.Hidden(packed.tokens, packed.segments), policy.Head(),
-                  packed.scored,
+      ScoreTokens(balance.Hidden(packed), policy.Head(), packed.scored,
                   {.temperature = options.temperature,
                    .entropy = options.entropy || needs.entropy});
   pass.scores.inputs.log_prob = Array(scores.log_probs());
   if (options.entropy || needs.entropy) {
     pass.scores.inputs.entropy = Array(scores.entropies());
   }
-  pass.backward = [values = scores.values](std::span<const float> seed) {
-    Backward(values, seed);
-  };
+  pass.backward = BalancedBackward(scores.values, std::move(balance));
   return pass;
 }
 

@@ -8,6 +8,7 @@
 #include "align/ops/ops.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
+#include "align/train/router_balance.h"
 
 namespace align::train {
 namespace {
@@ -74,7 +75,8 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Critic& critic,
   ALIGN_RETURN_IF_ERROR(Check(policy, critic, batch));
   const PackedBatch& packed = batch.packed;
   const size_t count = packed.scored.size();
-  const Tensor hidden = policy.Hidden(packed.tokens, packed.segments);
+  RouterBalance balance(policy);
+  const Tensor hidden = balance.Hidden(packed);
   const TokenScores scores =
       ScoreTokens(hidden, policy.Head(), packed.scored,
                   {.temperature = options.temperature, .entropy = true});
@@ -113,7 +115,7 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Critic& critic,
   }
   const Root roots[] = {{.output = scores.values, .seed = policy_seed},
                         {.output = values, .seed = value_seed}};
-  Backward(roots);
+  balance.Backward(roots, step);
   return step;
 }
 

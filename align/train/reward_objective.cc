@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "align/ops/ops.h"
-#include "align/tensor/tape.h"
+#include "align/train/router_balance.h"
 
 namespace align::train {
 namespace {
@@ -29,6 +29,11 @@ MetricSums Metrics(std::span<const float> scores, const PackedBatch& packed) {
           {"num_tokens", Total(static_cast<double>(packed.rows()))}};
 }
 
+Tensor ScoresOf(const Tensor& hidden, const Model& model,
+                const PackedBatch& packed) {
+  return Linear(GatherRows(hidden, packed.last_rows), model.Head());
+}
+
 absl::StatusOr<MicroStep> Step(const Model& model, const RewardLoss& loss,
                                const PreferenceBatch& batch) {
   const PackedBatch& packed = batch.packed;
@@ -42,7 +47,8 @@ absl::StatusOr<MicroStep> Step(const Model& model, const RewardLoss& loss,
                            "margins or one a pair");
   }
   ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
-  const Tensor scores = RewardScores(model, packed);
+  RouterBalance balance(model);
+  const Tensor scores = ScoresOf(balance.Hidden(packed), model, packed);
   const std::span<const float> values = scores.values();
   Eigen::ArrayXd chosen(pairs), rejected(pairs);
   for (size_t i = 0; i < pairs; ++i) {
@@ -63,15 +69,14 @@ absl::StatusOr<MicroStep> Step(const Model& model, const RewardLoss& loss,
     seed[2 * i] = static_cast<float>(result.d_chosen[i]);
     seed[2 * i + 1] = static_cast<float>(result.d_rejected[i]);
   }
-  Backward(scores, seed);
+  balance.Backward(scores, seed, step);
   return step;
 }
 
 }  // namespace
 
 Tensor RewardScores(const Model& model, const PackedBatch& packed) {
-  const Tensor hidden = model.Hidden(packed.tokens, packed.segments);
-  return Linear(GatherRows(hidden, packed.last_rows), model.Head());
+  return ScoresOf(model.Hidden(packed.tokens, packed.segments), model, packed);
 }
 
 RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options) {

@@ -20,6 +20,11 @@ ReplyGenerator SampleReplies(const Model& policy,
                              std::to_string(options.temperature) +
                              "; expected more than 0, as ratios need it");
     }
+    if (options.cache_mode != CacheMode::kExact) {
+      return InvalidArgument(
+          "rollout: an absorbed cache; expected an exact one, as the samples' "
+          "log-probs must be the scorer's to the bit");
+    }
     return samplers::Generate(policy, prompts, samples, options, rng, {}, stop);
   };
 }

@@ -25,8 +25,9 @@ using ReplyGenerator =
         std::span<const std::vector<int32_t>> prompts, const Rng& rng)>;
 
 // samplers::Generate from `policy` as it is at each call, under `options`,
-// whose temperature must be above 0: kInvalidArgument otherwise, and as
-// Generate, which polls `stop`. `policy` must outlive the function.
+// whose temperature must be above 0 and whose cache exact: kInvalidArgument
+// otherwise, and as Generate, which polls `stop`. `policy` must outlive the
+// function.
 ReplyGenerator SampleReplies(const Model& policy,
                              const samplers::SamplingOptions& options,
                              std::function<bool()> stop = nullptr,

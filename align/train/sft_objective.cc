@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "align/ops/token_scores.h"
-#include "align/tensor/tape.h"
+#include "align/train/router_balance.h"
 #include "losses/dft.h"
 #include "losses/token_nll.h"
 
@@ -35,9 +35,10 @@ absl::StatusOr<MicroStep> Step(const Model& model, const SftOptions& options,
   step.record_ids = batch.ids;
   step.weight = static_cast<double>(packed.scored.size());
   if (packed.scored.empty()) return step;
-  const TokenScores scores = ScoreTokens(
-      model.Hidden(packed.tokens, packed.segments), model.Head(), packed.scored,
-      {.entropy = options.entropy, .statistics = true});
+  RouterBalance balance(model);
+  const TokenScores scores =
+      ScoreTokens(balance.Hidden(packed), model.Head(), packed.scored,
+                  {.entropy = options.entropy, .statistics = true});
   const Eigen::ArrayXd log_probs =
       Eigen::Map<const Eigen::ArrayXf>(
           scores.log_probs().data(),
@@ -53,7 +54,7 @@ absl::StatusOr<MicroStep> Step(const Model& model, const SftOptions& options,
   for (size_t i = 0; i < packed.scored.size(); ++i) {
     seed[i] = static_cast<float>(loss.d_log_prob[static_cast<Eigen::Index>(i)]);
   }
-  Backward(scores.values, seed);
+  balance.Backward(scores.values, seed, step);
   return step;
 }
 

@@ -6,6 +6,7 @@
 
 #include "align/base/check.h"
 #include "align/ops/token_scores.h"
+#include "align/train/router_balance.h"
 #include "align/train/sequence_sums.h"
 
 namespace align::train {
@@ -78,8 +79,9 @@ absl::StatusOr<ForwardPass<UnpairedScores>> Forward(
   if (reference) {
     ALIGN_ASSIGN_OR_RETURN(reference_log_probs, reference(packed));
   }
+  RouterBalance balance(model);
   const TokenScores scores = ScoreTokens(
-      model.Hidden(packed.tokens, packed.segments), model.Head(), packed.scored,
+      balance.Hidden(packed), model.Head(), packed.scored,
       {.entropy = options.entropy, .statistics = options.statistics});
   UnpairedScores out;
   out.outputs = scores.values.size();
@@ -103,9 +105,7 @@ absl::StatusOr<ForwardPass<UnpairedScores>> Forward(
   out.step.weight = static_cast<double>(batch.rows());
   AddMetrics(scores, batch, options, out);
   return ForwardPass<UnpairedScores>{
-      std::move(out), [values = scores.values](std::span<const float> seed) {
-        Backward(values, seed);
-      }};
+      std::move(out), BalancedBackward(scores.values, std::move(balance))};
 }
 
 // Arrays of all micro-batches one after the other.

@@ -112,6 +112,9 @@ TEST_F(CliTest, SampleDependsOnTheSeedAndNotOnThreads) {
   const std::string greedy = with({"--temperature", "0"});
   EXPECT_EQ(with({"--temperature", "0", "--seed", "9"}), greedy);
   EXPECT_EQ(with({"--top-k", "1"}), greedy);
+  EXPECT_EQ(with({"--min-p", "1"}), greedy);
+  EXPECT_NE(with({"--temperature", "0", "--no-repeat-ngram-size", "1"}),
+            greedy);
   EXPECT_THAT(with({"--samples", "3"}), HasSubstr("---\n"));
 }
 

@@ -34,6 +34,16 @@ TEST_F(CliTest, FlagsCheckTheirValues) {
                 {"temperature"});
   ExpectRefused({"sample", model(), "--prompt", "a", "--top-p", "1.5"},
                 {"top_p"});
+  ExpectRefused({"sample", model(), "--prompt", "a", "--min-p", "2"},
+                {"min_p 2", "0 to 1"});
+  ExpectRefused(
+      {"sample", model(), "--prompt", "a", "--repetition-penalty", "0"},
+      {"repetition_penalty", "above 0"});
+  ExpectRefused({"sample", model(), "--prompt", "a", "--cache-mode", "small"},
+                {"--cache-mode small", "exact or absorbed"});
+  ExpectRefused(
+      {"sample", model(), "--prompt", "a", "--cache-mode", "absorbed"},
+      {"LlamaForCausalLM has no latent attention"});
 }
 
 TEST_F(CliTest, MissingArgumentsShowTheUsage) {

@@ -212,6 +212,11 @@ TEST_F(TrainJobTest, BadKeysAreRefusedByName) {
   EXPECT_THAT(message("ppo.value_head=zero"), HasSubstr("ppo.value_head:"));
   EXPECT_THAT(message("sampling.temperature=0"),
               HasSubstr("sampling.temperature: 0"));
+  EXPECT_THAT(message("sampling.min_p=2"), HasSubstr("min_p 2"));
+  EXPECT_THAT(message("sampling.cache_mode=absorbd"),
+              HasSubstr("did you mean 'absorbed'?"));
+  EXPECT_THAT(message("sampling.cache_mode=absorbed"),
+              HasSubstr("expected exact, as ratios need"));
   EXPECT_THAT(message("loop.steps=10"), HasSubstr("loop.steps: 10"));
   EXPECT_THAT(message("loop.accumulation=3"),
               HasSubstr("loop.accumulation: 3"));
@@ -228,6 +233,10 @@ TEST_F(TrainJobTest, ModelsThatDoNotFitAreRefusedByKey) {
   config_.mutable_reward()->set_model(path("policy"));
   EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
               HasSubstr("reward.model: "));
+  config_.set_router_aux_loss_coef(0.1);
+  EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
+              HasSubstr("router_aux_loss_coef: LlamaForCausalLM has no"));
+  config_.clear_router_aux_loss_coef();
   config_.mutable_reward()->set_model(path("nowhere"));
   EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
               HasSubstr("reward.model: "));

@@ -62,6 +62,14 @@ TEST_P(DecoderTest, LogProbBitsDependOnNeitherSharingNorOrderNorThreads) {
   const Packings p;
   const std::vector<float> shared = Scores(*model, p.shared);
   EXPECT_EQ(shared, Scores(*model, p.separate));
+  std::vector<float> alone;
+  for (const std::vector<int32_t>& reply : {p.a, p.b}) {
+    PackedBatch one;
+    one.AppendCompletion(one.AppendPrompt(p.prompt), reply);
+    const std::vector<float> scores = Scores(*model, one);
+    alone.insert(alone.end(), scores.begin(), scores.end());
+  }
+  EXPECT_EQ(shared, alone);
   std::vector<float> reversed = Scores(*model, p.reversed);
   std::rotate(reversed.begin(), reversed.begin() + 12, reversed.end());
   EXPECT_EQ(shared, reversed);

@@ -46,6 +46,7 @@ TEST(SegmentsTest, ChainsAndRootsFollowPrefixes) {
   EXPECT_EQ(segments.Chain(c), (std::vector<int32_t>{a, b, c}));
   EXPECT_EQ(segments[c].position, 5);
   EXPECT_EQ(segments.Roots(), (std::vector<int32_t>{a, a, a, d}));
+  EXPECT_EQ(segments.Leaves(), (std::vector<int32_t>{c, d}));
 }
 
 TEST(SegmentsDeathTest, UnknownPrefixAborts) {

@@ -17,8 +17,13 @@ struct OracleFile {
 
 // models/ARCHITECTURE/golden.json, beside config.json and model.safetensors.
 void CheckModel(const OracleFile& file, Reporter& reporter);
+// models/cross_check_VERSION.json, models/sensitivity.json.
+void CheckVersions(const OracleFile& file, Reporter& reporter);
+void CheckSensitivity(const OracleFile& file, Reporter& reporter);
 // golden/generate/ARCHITECTURE.json.
 void CheckGeneration(const OracleFile& file, Reporter& reporter);
+// golden/generate/logits_processors.json.
+void CheckLogitsProcessors(const OracleFile& file, Reporter& reporter);
 // runs/NAME/run.json: ten optimizer steps.
 void CheckRun(const OracleFile& file, Reporter& reporter);
 // golden/dpo and golden/peers/dpo_second_sources.json.

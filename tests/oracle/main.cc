@@ -21,18 +21,13 @@ struct Family {
   void (*check)(const OracleFile&, Reporter&);
 };
 
-void SkipLogitsProcessors(const OracleFile& file, Reporter& reporter) {
-  reporter.Skip(
-      "logits processors: the sampler filters as it draws and has no function "
-      "from logits to logits",
-      static_cast<int64_t>(Items(file.root["cases"]).size()));
-}
-
 const std::vector<Family>& Families() {
   static const std::vector<Family> families = {
       {"models", "golden.json", CheckModel},
+      {"models", "cross_check_", CheckVersions},
+      {"models", "sensitivity.json", CheckSensitivity},
       {"runs", "run.json", CheckRun},
-      {"generate", "logits_processors", SkipLogitsProcessors},
+      {"generate", "logits_processors", CheckLogitsProcessors},
       {"generate", "", CheckGeneration},
       {"dpo", "dpo_loss_", CheckDpoLoss},
       {"dpo", "dpo_compute_loss_", CheckDpoFromLogits},

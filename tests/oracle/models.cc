@@ -10,6 +10,7 @@
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
 #include "align/train/optimizer.h"
+#include "tests/oracle/golden_model.h"
 #include "tests/oracle/handlers.h"
 
 namespace align::oracle {
@@ -20,46 +21,10 @@ constexpr Tolerance kLogits = {.absolute = 2e-5};
 constexpr Tolerance kLogps = {.absolute = 2e-5, .relative = 1e-6};
 constexpr Tolerance kGradient = {.absolute = 1e-6, .relative = 1e-4};
 
-// The rows without their padding, each on its first token as the prompt.
-PackedBatch PackRows(Json root) {
-  PackedBatch packed;
-  const std::vector<int32_t> lengths = Ints(root["lengths"]);
-  const std::vector<Json> rows = Items(root["input_ids"]);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const std::vector<int32_t> ids = Ints(rows[i]);
-    const std::span<const int32_t> row(ids.data(), lengths[i]);
-    packed.AppendCompletion(packed.AppendPrompt(row.first(1)), row.subspan(1));
-  }
-  return packed;
-}
-
-// The logits of row `i`, the first `length` positions.
-std::vector<double> GoldenLogits(Json root, size_t i, int32_t length) {
-  std::vector<double> logits;
-  const std::vector<Json> positions = Items(Items(root["logits_f64"])[i]);
-  for (int32_t t = 0; t < length; ++t) {
-    const std::vector<double> row = Numbers(positions[t]);
-    logits.insert(logits.end(), row.begin(), row.end());
-  }
-  return logits;
-}
-
 absl::Status CheckLogits(Json root, const Model& model, Case& result) {
-  const NoGrad no_grad;
-  const PackedBatch packed = PackRows(root);
-  ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
-  const HeadLogits head = ComputeHeadLogits(
-      model.Hidden(packed.tokens, packed.segments), model.Head(), 1);
-  const std::span<const float> all = head.logits.values();
-  size_t offset = 0;
-  const std::vector<int32_t> lengths = Ints(root["lengths"]);
-  for (size_t i = 0; i < lengths.size(); ++i) {
-    const std::vector<double> wanted = GoldenLogits(root, i, lengths[i]);
-    const std::span<const float> got = all.subspan(offset, wanted.size());
-    result.Near("logits of row " + std::to_string(i),
-                std::vector<double>(got.begin(), got.end()), wanted, kLogits);
-    offset += wanted.size();
-  }
+  ALIGN_ASSIGN_OR_RETURN(const std::vector<double> logits,
+                         LogitsOf(model, root));
+  result.Near("logits", logits, GoldenLogits(root), kLogits);
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "losses/reward.h"
 #include "samplers/rejection.h"
@@ -81,6 +82,28 @@ absl::Status MonteCarlo(Json one, Case& result) {
   return absl::OkStatus();
 }
 
+absl::Status CheckNeighbours(Json one, Case& result) {
+  const Json inputs = one["inputs"], outputs = one["outputs"];
+  const std::vector<double> rewards = Numbers(inputs["rewards"]);
+  std::vector<int64_t> all(rewards.size());
+  std::iota(all.begin(), all.end(), 0);
+  const std::vector<samplers::RankedPair> pairs =
+      samplers::NeighbourPairs(all, rewards);
+  const std::vector<Json> names = Items(inputs["responses"]);
+  const std::vector<Json> chosen = Items(outputs["chosen"]);
+  const std::vector<Json> rejected = Items(outputs["rejected"]);
+  result.Near("pairs", static_cast<double>(pairs.size()),
+              static_cast<double>(chosen.size()), {});
+  for (size_t i = 0; i < std::min(pairs.size(), chosen.size()); ++i) {
+    const std::string pair = " of pair " + std::to_string(i);
+    result.True("chosen" + pair,
+                Text(names[pairs[i].chosen]) == Text(chosen[i]));
+    result.True("rejected" + pair,
+                Text(names[pairs[i].rejected]) == Text(rejected[i]));
+  }
+  return absl::OkStatus();
+}
+
 // What TRL reports of the rewards of both replies.
 void CheckRewardMetrics(Json wanted, const Eigen::ArrayXd& chosen,
                         const Eigen::ArrayXd& rejected, Case& result) {
@@ -136,8 +159,11 @@ void CheckRejection(const OracleFile& file, Reporter& reporter) {
     } else if (name == "monte_carlo") {
       reporter.Run("double", name,
                    [&](Case& result) { return MonteCarlo(one, result); });
+    } else if (name.starts_with("tournament_ranking")) {
+      reporter.Run("double", name,
+                   [&](Case& result) { return CheckNeighbours(one, result); });
     } else {
-      reporter.Skip(name + ": sorts and pairs neighbours");
+      reporter.Skip(name + ": no checker");
     }
   }
 }

@@ -122,6 +122,24 @@ TEST(GenerateTest, GreedyTakesTheLargestLogitOfAFullForward) {
   }
 }
 
+// Greedy replies part only where two logits tie to rounding, and tokens are as
+// likely within what model_cache_test.cc derives for the rows.
+TEST(GenerateTest, AnAbsorbedCacheGivesTheSameReplies) {
+  for (const Family family : {Family::kDeepseekV2, Family::kDeepseekV3}) {
+    const auto model = TinyModel(family);
+    SamplingOptions options{.max_new_tokens = 24, .temperature = 0};
+    const auto exact = *Generate(*model, Prompts(5), 1, options, Rng(1));
+    options.cache_mode = CacheMode::kAbsorbed;
+    const auto absorbed = *Generate(*model, Prompts(5), 1, options, Rng(1));
+    for (size_t i = 0; i < exact.size(); ++i) {
+      EXPECT_EQ(exact[i].tokens, absorbed[i].tokens);
+      EXPECT_THAT(absorbed[i].log_probs,
+                  ::testing::Pointwise(::testing::FloatNear(2e-4f),
+                                       exact[i].log_probs));
+    }
+  }
+}
+
 TEST(GenerateTest, BadInputIsRefusedByName) {
   const auto model = TinyModel();
   const auto status = [&](std::vector<int32_t> prompt, SamplingOptions o) {
@@ -132,8 +150,10 @@ TEST(GenerateTest, BadInputIsRefusedByName) {
   EXPECT_THAT(status({61}, {}), HasSubstr("token id 61"));
   EXPECT_THAT(status({1}, {.max_new_tokens = 128}), HasSubstr("128 positions"));
   EXPECT_THAT(status({1}, {.temperature = -1}), HasSubstr("temperature"));
-  EXPECT_THAT(status({1}, {.top_p = 0}), HasSubstr("top_p"));
+  EXPECT_THAT(status({1}, {.logits = {.top_p = 0}}), HasSubstr("top_p"));
   EXPECT_THAT(status({1}, {.stop_ids = {99}}), HasSubstr("stop id 99"));
+  EXPECT_THAT(status({1}, {.cache_mode = CacheMode::kAbsorbed}),
+              HasSubstr("no latent attention"));
 }
 
 TEST(GenerateTest, StopsWhenAsked) {
@@ -162,22 +182,70 @@ TEST(SampleTokenTest, FrequenciesAreTheProbabilities) {
   }
 }
 
-TEST(SampleTokenTest, TopKAndTopPKeepTheLargestTiesToTheLowerId) {
+TEST(SampleTokenTest, OnlyWhatTheProcessorsLeaveIsDrawn) {
   const std::vector<float> z = {1, 3, 2, 3, 0};
   const double lse = LogSumExp(z);
-  const auto seen = [&](const SamplingOptions& options) {
-    std::vector<bool> ids(5, false);
+  const std::vector<int32_t> context = {1, 2, 3, 1};
+  const auto drawn = [&](const SamplingOptions& options) {
+    std::vector<double> shares(5, 0);
     for (int i = 0; i < 1000; ++i) {
-      ids[SampleToken(z, lse, options, (i + 0.5) / 1000)] = true;
+      shares[SampleToken(z, lse, options, (i + 0.5) / 1000, context)] += 1e-3;
     }
-    return ids;
+    return shares;
   };
-  using Ids = std::vector<bool>;
-  EXPECT_EQ(seen({.top_k = 1}), Ids({false, true, false, false, false}));
-  EXPECT_EQ(seen({.top_k = 3}), Ids({false, true, true, true, false}));
-  EXPECT_EQ(seen({.top_p = 0.3}), Ids({false, true, false, false, false}));
-  EXPECT_EQ(seen({.top_p = 0.7}), Ids({false, true, false, true, false}));
-  EXPECT_EQ(seen({.temperature = 0}), Ids({false, true, false, false, false}));
+  const auto near = [](std::vector<double> shares) {
+    return ::testing::Pointwise(::testing::DoubleNear(2e-3), shares);
+  };
+  const double e = std::exp(1.0);
+  EXPECT_THAT(drawn({.logits = {.top_k = 1}}), near({0, 0.5, 0, 0.5, 0}));
+  EXPECT_THAT(drawn({.logits = {.top_p = 0.3}}), near({0, 1, 0, 0, 0}));
+  EXPECT_THAT(drawn({.logits = {.top_k = 3}}),
+              near({0, e / (2 * e + 1), 1 / (2 * e + 1), e / (2 * e + 1), 0}));
+  // After 1 came 2.
+  EXPECT_THAT(drawn({.logits = {.no_repeat_ngram_size = 2, .top_k = 3}}),
+              near({1 / (1 + 2 * e * e), e * e / (1 + 2 * e * e), 0,
+                    e * e / (1 + 2 * e * e), 0}));
+  EXPECT_THAT(drawn({.temperature = 0}), near({0, 1, 0, 0, 0}));
+  EXPECT_THAT(drawn({.temperature = 0, .logits = {.repetition_penalty = 3.5}}),
+              near({1, 0, 0, 0, 0}));
+}
+
+// The scorer knows nothing of the processors, and PPO's ratios need its
+// numbers.
+TEST(GenerateTest, ProcessorsLeaveTheLogProbsUnfiltered) {
+  const auto model = TinyModel();
+  const auto prompts = Prompts(4);
+  SamplingOptions options{.max_new_tokens = 12, .temperature = 0.8};
+  options.logits = {.repetition_penalty = 1.2,
+                    .no_repeat_ngram_size = 2,
+                    .top_k = 20,
+                    .top_p = 0.95,
+                    .min_p = 0.01,
+                    .typical_p = 0.98,
+                    .epsilon_cutoff = 1e-3};
+  const auto replies = *Generate(*model, prompts, 2, options, Rng(3));
+  for (size_t i = 0; i < replies.size(); ++i) {
+    std::vector<int32_t> text = prompts[i / 2];
+    text.insert(text.end(), replies[i].tokens.begin(), replies[i].tokens.end());
+    PackedBatch batch;
+    batch.AppendCompletion(batch.AppendPrompt(prompts[i / 2]),
+                           replies[i].tokens);
+    const NoGrad no_grad;
+    const TokenScores scores =
+        ScoreTokens(model->Hidden(batch.tokens, batch.segments), model->Head(),
+                    batch.scored, {.temperature = 0.8});
+    EXPECT_THAT(
+        replies[i].log_probs,
+        ::testing::Pointwise(::testing::FloatNear(1e-5), scores.log_probs()));
+    // Nor does a pair of tokens come twice once the reply has begun.
+    const size_t start = prompts[i / 2].size();
+    for (size_t t = start; t < text.size(); ++t) {
+      for (size_t u = 1; u < t; ++u) {
+        EXPECT_FALSE(text[u] == text[t] && text[u - 1] == text[t - 1])
+            << "reply " << i << " at " << t;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -206,6 +206,20 @@ TEST(TournamentPairs, EqualRewardsMakeNoPair) {
               IsEmpty());
 }
 
+TEST(NeighbourPairs, StandNextToEachOtherByReward) {
+  const std::vector<double> rewards = {3, 1, 4, 1.5, 9, 2, 6};
+  const std::vector<int64_t> accepted = {0, 1, 2, 3, 5};
+  const std::vector<RankedPair> pairs = NeighbourPairs(accepted, rewards);
+  ASSERT_EQ(pairs.size(), 2u);  // the worst of five is left over
+  EXPECT_EQ(pairs[0].chosen, 2);
+  EXPECT_EQ(pairs[0].rejected, 0);
+  EXPECT_EQ(pairs[1].chosen, 5);
+  EXPECT_EQ(pairs[1].rejected, 3);
+  EXPECT_THAT(
+      NeighbourPairs(std::vector<int64_t>{0, 1}, std::vector<double>{2, 2}),
+      IsEmpty());
+}
+
 TEST(BestOfN, TakesTheFirstLargest) {
   EXPECT_EQ(BestOfN(std::vector<double>{1, 4, 4, 2}), 1);
   EXPECT_EQ(BestOfN(std::vector<double>{std::nan(""), -5, std::nan("")}), 1);

@@ -30,7 +30,7 @@ struct Toy {
           Examples outputs = batch;
           for (double& x : outputs) x *= store->values(0)[0];
           return ForwardPass<Examples>{
-              outputs, [this, batch](std::span<const float> seed) {
+              outputs, [this, batch](std::span<const float> seed, MicroStep&) {
                 for (size_t i = 0; i < batch.size(); ++i) {
                   store->grads(0)[0] += static_cast<float>(batch[i] * seed[i]);
                 }

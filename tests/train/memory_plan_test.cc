@@ -1,5 +1,5 @@
 // The prediction of a training step's memory against a step: what counts is
-// the peak of the tensors' own pool (align/tensor/storage.h).
+// the peak of the tensors' own pool (align/base/storage.h).
 
 #include "align/models/memory_plan.h"
 
@@ -8,9 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "align/base/storage.h"
 #include "align/models/peft.h"
-#include "align/tensor/storage.h"
-#include "align/tensor/storage_bytes.h"
 #include "align/train/optimizer.h"
 #include "align/train/sft_objective.h"
 #include "tests/support/tiny_model.h"

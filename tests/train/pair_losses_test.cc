@@ -129,11 +129,12 @@ double LossAt(Trainer& trainer, double* norm = nullptr) {
   const PreferenceBatch batch = TinyPairs(0, 8);
   auto pass = trainer.objective.forward(batch);
   EXPECT_TRUE(pass.ok());
-  const auto shares =
+  auto shares =
       trainer.objective.evaluate(std::span<const PairScores>(&pass->scores, 1));
   EXPECT_TRUE(shares.ok());
   if (norm != nullptr) {
-    pass->backward((*shares)[0].seed);
+    MicroStep& step = (*shares)[0].step;
+    pass->backward((*shares)[0].seed, step);
     *norm = GradientNorm({&trainer.model->params()});
   }
   return (*shares)[0].step.loss_sum;
