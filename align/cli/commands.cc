@@ -7,6 +7,7 @@
 
 #include "align/base/files.h"
 #include "align/cli/command.h"
+#include "align/cli/export.h"
 #include "align/cli/inspect.h"
 #include "align/cli/tokenize.h"
 #include "align/config/compare_job.h"
@@ -187,6 +188,13 @@ const std::vector<Command>& Commands() {
         {"markup", "", "names of special tokens stand for these tokens"},
         {"template", "", "with what the tokenizer puts around a text"}},
        TokenizeCommand},
+      {"export",
+       kExportUsage,
+       "Writes a model for llama.cpp, or in another dtype.",
+       {{"out", "PATH", "the .gguf file, or the directory of safetensors"},
+        {"format", "NAME", "gguf or safetensors (gguf)"},
+        {"dtype", "NAME", "f32, f16, bf16, and q8_0 for gguf (f16)"}},
+       ExportCommand},
       {"list",
        kListUsage,
        "Lists losses and advantages, or one with its options.",
