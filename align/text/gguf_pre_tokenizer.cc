@@ -39,7 +39,7 @@ const std::vector<Known>& KnownPreTokenizers() {
         kBytes}},
       {"deepseek-v3",
        false,
-       {R"(\p{N}{1,3})", "[一-龥\u3040-ゟ゠-ヿ]+",
+       {R"(\p{N}{1,3})", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
         R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
         kBytes}},
   };
@@ -93,8 +93,19 @@ absl::Status AddSteps(const JsonNode& node, std::vector<std::string>& steps) {
   if (behavior != "Isolated" || invert || !FindMember(pattern, "Regex")) {
     return Unknown(node);
   }
-  ALIGN_ASSIGN_OR_RETURN(std::string regex, StringMember(pattern, "Regex"));
-  steps.push_back(std::move(regex));
+  ALIGN_ASSIGN_OR_RETURN(const std::string regex,
+                         StringMember(pattern, "Regex"));
+  std::string step;  // some files have the characters that others escape
+  for (const char c : regex) {
+    if (c == '\r') {
+      step += "\\r";
+    } else if (c == '\n') {
+      step += "\\n";
+    } else {
+      step += c;
+    }
+  }
+  steps.push_back(std::move(step));
   return absl::OkStatus();
 }
 
