@@ -22,8 +22,8 @@ constexpr size_t kWindow = 256;
 constexpr size_t kStepsPerByte = 16;
 constexpr size_t kMaxSteps = size_t{1} << 31;
 // Bytes of wider windows, a byte of text and besides: a long match takes four.
-constexpr size_t kWideBytesPerByte = 64;
-constexpr size_t kWideBytes = 1 << 24;
+constexpr size_t kWideBytesPerByte = 16;
+constexpr size_t kWideBytes = 1 << 20;
 
 template <auto Free>
 struct Freer {
