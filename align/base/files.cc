@@ -76,7 +76,7 @@ std::string HexDigest(XXH128_hash_t hash) {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path,
                                      int64_t max_bytes) {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) return OpenError(path);
   ALIGN_ASSIGN_OR_RETURN(const int64_t size, RegularFileSize(fd.get(), path));
   if (size > max_bytes) {
@@ -176,7 +176,7 @@ bool FileExists(const std::string& path) {
 }
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) return OpenError(path);
   ALIGN_ASSIGN_OR_RETURN(const int64_t size, RegularFileSize(fd.get(), path));
   MappedFile file;

@@ -9,7 +9,8 @@
 
 namespace align {
 
-// The JSON object in `text`, owned by `parser` until its next use. Errors:
+// The JSON object in `text`, owned by `parser` until its next use. Integers of
+// more than 64 bits are read as doubles. Errors:
 // kInvalidArgument "where: not valid JSON: ..." for malformed text, text that
 // is not UTF-8, nesting beyond `max_depth` levels, or another type at the top.
 absl::StatusOr<simdjson::dom::object> ParseJsonObject(

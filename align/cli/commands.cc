@@ -7,6 +7,7 @@
 
 #include "align/base/files.h"
 #include "align/cli/command.h"
+#include "align/cli/export.h"
 #include "align/cli/inspect.h"
 #include "align/cli/model_commands.h"
 #include "align/cli/tokenize.h"
@@ -54,6 +55,9 @@ absl::Status TrainCommand(const Arguments& arguments) {
   pb::TrainConfig config;
   ALIGN_RETURN_IF_ERROR(
       LoadConfig(arguments.positional[0], arguments.overrides, config));
+  if (arguments.Has("dtype")) {
+    config.set_weight_format(arguments.Get("dtype", ""));
+  }
   if (arguments.Has("dry-run")) {
     ALIGN_RETURN_IF_ERROR(ResolveTrainConfig(config));
     ALIGN_ASSIGN_OR_RETURN(const std::string needs, DescribeTrainJob(config));
@@ -146,7 +150,9 @@ const std::vector<Command>& Commands() {
       {"train",
        kTrainUsage,
        "Trains by the config's method, and continues a stopped run.",
-       {kOut, kDryRun},
+       {kOut,
+        kDryRun,
+        {"dtype", "NAME", "of the model written: f32, f16 or bf16 (f32)"}},
        TrainCommand,
        true},
       {"sample",
@@ -213,6 +219,13 @@ const std::vector<Command>& Commands() {
         {"markup", "", "names of special tokens stand for these tokens"},
         {"template", "", "with what the tokenizer puts around a text"}},
        TokenizeCommand},
+      {"export",
+       kExportUsage,
+       "Writes a model for llama.cpp, or in another dtype.",
+       {{"out", "PATH", "the .gguf file, or the directory of safetensors"},
+        {"format", "NAME", "gguf or safetensors (gguf)"},
+        {"dtype", "NAME", "f32, f16, bf16, and q8_0 for gguf (f16)"}},
+       ExportCommand},
       {"list",
        kListUsage,
        "Lists losses and advantages, or one with its options.",

@@ -241,10 +241,8 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   ALIGN_DEFAULT(loop, checkpoint_every, 0);
   ALIGN_DEFAULT(loop, keep_checkpoints, 2);
   ALIGN_DEFAULT(&config, weight_format, "f32");
-  if (config.weight_format() != "f32" && config.weight_format() != "bf16") {
-    return InvalidArgument("weight_format: '" + config.weight_format() +
-                           "'; expected f32 or bf16");
-  }
+  ALIGN_RETURN_IF_ERROR(Annotate(
+      ParseWeightFormat(config.weight_format()).status(), "weight_format"));
   ALIGN_RETURN_IF_ERROR(ResolveLora(config));
   ALIGN_RETURN_IF_ERROR(CheckLossKeys(config));
   ALIGN_RETURN_IF_ERROR(ResolvePpoConfig(config));

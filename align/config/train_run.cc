@@ -16,8 +16,7 @@ std::string TokenizerOf(const pb::TrainConfig& config) {
 }
 
 WeightFormat WeightFormatOf(const pb::TrainConfig& config) {
-  return config.weight_format() == "bf16" ? WeightFormat::kBf16
-                                          : WeightFormat::kF32;
+  return ParseWeightFormat(config.weight_format()).value_or(WeightFormat::kF32);
 }
 
 std::string DescribeMemory(const std::vector<HeldModel>& held) {

@@ -195,13 +195,22 @@ std::unique_ptr<Model> CloneModel(const Model& model) {
   return copy;
 }
 
+absl::StatusOr<WeightFormat> ParseWeightFormat(std::string_view name) {
+  if (name == "f32") return WeightFormat::kF32;
+  if (name == "f16") return WeightFormat::kF16;
+  if (name == "bf16") return WeightFormat::kBf16;
+  return InvalidArgument("'" + std::string(name) +
+                         "'; f32, f16 or bf16 expected");
+}
+
 absl::Status SaveModel(const Model& model, const std::string& directory,
                        const std::string& tokenizer_directory,
                        WeightFormat format, int64_t max_shard_bytes) {
   ALIGN_CHECK(model.adapters() == nullptr) << "[SaveModel] adapters not merged";
   ALIGN_RETURN_IF_ERROR(MakeDirectories(directory));
-  const StoredDtype dtype =
-      format == WeightFormat::kF32 ? StoredDtype::kF32 : StoredDtype::kBF16;
+  const StoredDtype dtype = format == WeightFormat::kF32   ? StoredDtype::kF32
+                            : format == WeightFormat::kF16 ? StoredDtype::kF16
+                                                           : StoredDtype::kBF16;
   std::vector<TensorToWrite> tensors;
   for (const ParamSpec& spec : model.params().specs()) {
     tensors.push_back({.name = spec.name,

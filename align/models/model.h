@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "align/base/rng.h"
@@ -124,12 +125,16 @@ absl::StatusOr<std::unique_ptr<Model>> LoadRewardModel(
 // A copy with its own parameters and adapters, of the same precision.
 std::unique_ptr<Model> CloneModel(const Model& model);
 
-enum class WeightFormat { kF32, kBf16 };
+enum class WeightFormat { kF32, kF16, kBf16 };
+
+// The format that "f32", "f16" or "bf16" names; kInvalidArgument otherwise.
+absl::StatusOr<WeightFormat> ParseWeightFormat(std::string_view name);
 
 // Writes config.json, generation_config.json and model.safetensors (in shards
 // beyond `max_shard_bytes`), and carries the tokenizer files of
 // `tokenizer_directory` (may be empty) along. Adapters are to be merged first,
-// or saved by SaveAdapters.
+// or saved by SaveAdapters. kInvalidArgument for weights that F16 has no room
+// for; config.json's torch_dtype says what was written.
 absl::Status SaveModel(const Model& model, const std::string& directory,
                        const std::string& tokenizer_directory,
                        WeightFormat format = WeightFormat::kF32,

@@ -332,6 +332,9 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
     for (const std::string& name : unread) {
       names.append(names.empty() ? "" : ", ").append(name);
     }
+    std::replace_if(
+        names.begin(), names.end(),
+        [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '?');
     LogInfo(path + ": fields that are not known and not used: " + names);
   }
   return config;

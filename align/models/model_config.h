@@ -163,7 +163,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& directory);
 
 // Writes directory/config.json such that transformers loads it. `dtype` is
-// that of the weights beside it: kF32 or kBF16. Errors: those of
+// that of the weights beside it: kF32, kF16 or kBF16. Errors: those of
 // ValidateConfig and of writing; kUnimplemented for another dtype.
 absl::Status WriteModelConfig(const std::string& directory,
                               const ModelConfig& config,

@@ -62,9 +62,9 @@ absl::Status WriteModelConfig(const std::string& directory,
   const std::string path = directory + "/config.json";
   const absl::Status valid = ValidateConfig(config);
   if (!valid.ok()) return Annotate(valid, path);
-  if (dtype != StoredDtype::kF32 && dtype != StoredDtype::kBF16) {
+  if (!ConvertsToFloat(dtype)) {
     return Unimplemented(path + ": dtype " + std::string(DtypeName(dtype)) +
-                         "; F32 or BF16 expected");
+                         "; F32, F16 or BF16 expected");
   }
   const ModelFamily& family = FamilyOf(config);
   JsonWriter json;
@@ -81,8 +81,9 @@ absl::Status WriteModelConfig(const std::string& directory,
   OptionalId(json, "pad_token_id", config.pad_token_id);
   family.write(config, json);
   json.Field("tie_word_embeddings", config.tie_word_embeddings);
-  json.Field("torch_dtype",
-             dtype == StoredDtype::kF32 ? "float32" : "bfloat16");
+  json.Field("torch_dtype", dtype == StoredDtype::kF32   ? "float32"
+                            : dtype == StoredDtype::kF16 ? "float16"
+                                                         : "bfloat16");
   json.Field("use_cache", true);
   json.Field("vocab_size", config.vocab_size);
   json.EndObject();

@@ -245,7 +245,7 @@ absl::Status ValidateRope(const ModelConfig& config, int64_t dims) {
   return ValidateScaling(config.rope_scaling);
 }
 
-RopeTable MakeRopeTable(const ModelConfig& config, int64_t dims) {
+std::vector<double> RopeFrequencies(const ModelConfig& config, int64_t dims) {
   const RopeScaling& scaling = config.rope_scaling;
   const YarnRamp ramp(config, dims);
   std::vector<double> frequencies;
@@ -270,8 +270,14 @@ RopeTable MakeRopeTable(const ModelConfig& config, int64_t dims) {
     }
     frequencies.push_back(frequency);
   }
+  return frequencies;
+}
+
+RopeTable MakeRopeTable(const ModelConfig& config, int64_t dims) {
+  const RopeScaling& scaling = config.rope_scaling;
   const double scale = scaling.kind == RopeKind::kYarn ? YarnScale(scaling) : 1;
-  return RopeTable(config.max_position_embeddings, frequencies, scale);
+  return RopeTable(config.max_position_embeddings,
+                   RopeFrequencies(config, dims), scale);
 }
 
 PositionLimit LimitOfPositions(const ModelConfig& config) {

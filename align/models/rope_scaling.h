@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "align/base/json_writer.h"
 #include "align/base/status.h"
@@ -20,6 +21,10 @@ void WriteRope(const ModelConfig& config, JsonWriter& json);
 
 // Whether RoPE over `dims` elements of a head is possible: kInvalidArgument.
 absl::Status ValidateRope(const ModelConfig& config, int64_t dims);
+
+// Of each pair of `dims` rotated elements, the angle of one position, radians,
+// stretched as config.rope_scaling says.
+std::vector<double> RopeFrequencies(const ModelConfig& config, int64_t dims);
 
 // Cosines and sines for max_position_embeddings positions of `dims` rotated
 // elements, stretched as config.rope_scaling says: linear (Chen et al. 2023),

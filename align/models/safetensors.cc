@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "align/base/json_document.h"
+#include "align/models/float16.h"
 
 namespace align {
 namespace {
@@ -53,23 +54,6 @@ struct Entry {
   uint64_t begin = 0;
   uint64_t end = 0;
 };
-
-// IEEE 754 binary16 to binary32, exact; NaN payloads are kept.
-float HalfToFloat(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t exponent = (half >> 10) & 0x1F;
-  const uint32_t fraction = half & 0x3FF;
-  if (exponent == 0) {
-    const float value = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -value : value;
-  }
-  const uint32_t wide = exponent == 31 ? 255 : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
-}
-
-float BfloatToFloat(uint16_t bfloat) {
-  return std::bit_cast<float>(static_cast<uint32_t>(bfloat) << 16);
-}
 
 template <typename Convert>
 void ConvertAll(std::span<const std::byte> bytes, std::span<float> out,

@@ -1,7 +1,6 @@
 #include "align/models/safetensors_writer.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -10,6 +9,7 @@
 
 #include "align/base/files.h"
 #include "align/base/json_writer.h"
+#include "align/models/float16.h"
 
 namespace align {
 namespace {
@@ -65,6 +65,25 @@ absl::StatusOr<std::string> Header(const std::vector<TensorToWrite>& tensors,
   return bytes + text;
 }
 
+// Neither half has room for every float: what would become infinite is not
+// written.
+absl::Status CheckRange(const TensorToWrite& tensor, StoredDtype dtype,
+                        const std::string& where) {
+  if (dtype == StoredDtype::kF32) return absl::OkStatus();
+  for (const float value : tensor.values) {
+    const float kept = dtype == StoredDtype::kF16
+                           ? HalfToFloat(FloatToHalf(value))
+                           : BfloatToFloat(FloatToBfloat(value));
+    if (std::isfinite(value) && std::isinf(kept)) {
+      return InvalidArgument(where + ": " + tensor.name + " holds " +
+                             std::to_string(value) + ", for which " +
+                             std::string(DtypeName(dtype)) +
+                             " has no room; a wider dtype expected");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status WriteValues(AtomicFile& file, std::span<const float> values,
                          StoredDtype dtype) {
   if (dtype == StoredDtype::kF32) {
@@ -75,7 +94,7 @@ absl::Status WriteValues(AtomicFile& file, std::span<const float> values,
   while (!values.empty()) {
     const size_t count = std::min(chunk.size(), values.size());
     std::transform(values.begin(), values.begin() + count, chunk.begin(),
-                   FloatToBfloat);
+                   dtype == StoredDtype::kF16 ? FloatToHalf : FloatToBfloat);
     ALIGN_RETURN_IF_ERROR(
         file.Write({reinterpret_cast<const char*>(chunk.data()), 2 * count}));
     values = values.subspan(count);
@@ -123,27 +142,19 @@ std::string ShardName(size_t index, size_t count) {
 
 }  // namespace
 
-uint16_t FloatToBfloat(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  // Rounding could carry a NaN's low payload away and leave infinity.
-  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  const uint32_t even = (bits >> 16) & 1;
-  return static_cast<uint16_t>((bits + 0x7FFF + even) >> 16);
-}
-
 absl::Status WriteSafetensors(const std::string& path,
                               std::vector<TensorToWrite> tensors,
                               const SafetensorsOptions& options) {
-  if (options.dtype != StoredDtype::kF32 &&
-      options.dtype != StoredDtype::kBF16) {
+  if (!ConvertsToFloat(options.dtype)) {
     return Unimplemented(path + ": cannot write " +
                          std::string(DtypeName(options.dtype)) +
-                         "; F32 or BF16 expected");
+                         "; F32, F16 or BF16 expected");
   }
   std::sort(tensors.begin(), tensors.end(),
             [](const auto& a, const auto& b) { return a.name < b.name; });
   for (size_t i = 0; i < tensors.size(); ++i) {
     ALIGN_RETURN_IF_ERROR(CheckTensor(tensors[i], path));
+    ALIGN_RETURN_IF_ERROR(CheckRange(tensors[i], options.dtype, path));
     if (i > 0 && tensors[i].name == tensors[i - 1].name) {
       return InvalidArgument(path + ": " + tensors[i].name + " is given twice");
     }

@@ -19,20 +19,18 @@ struct TensorToWrite {
 };
 
 struct SafetensorsOptions {
-  StoredDtype dtype = StoredDtype::kF32;  // or kBF16
+  StoredDtype dtype = StoredDtype::kF32;  // or kF16, kBF16
   // transformers refuses files without "format".
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
 };
 
-// Nearest BF16, ties to even; NaN stays NaN, what rounds beyond the largest
-// finite value becomes infinite (as PyTorch does).
-uint16_t FloatToBfloat(float value);
-
 // Writes a safetensors file that appears only when complete, tensors ordered
 // by name, so equal contents give equal bytes. Besides the tensors it holds at
 // most 128 KiB. Errors: kInvalidArgument for a shape that does not match its
-// values or a name given twice, "__metadata__" or that is not UTF-8;
-// kUnimplemented for other dtypes; kResourceExhausted from the disk.
+// values, a name given twice, "__metadata__" or that is not UTF-8, or a finite
+// value that the dtype would turn into infinity (PyTorch's .half() does so in
+// silence, and the model is broken); kUnimplemented for other dtypes;
+// kResourceExhausted from the disk.
 absl::Status WriteSafetensors(const std::string& path,
                               std::vector<TensorToWrite> tensors,
                               const SafetensorsOptions& options = {});

@@ -41,9 +41,11 @@ class RegexMatcher {
   ~RegexMatcher();
 
   // Finds the first match that is not empty and starts at `from` or later in
-  // `text`, which is UTF-8, and stores its range. A pattern that exceeds its
-  // limits once (about a tenth of a second) finds nothing from then on: a
-  // pattern from a file must not make a text hang.
+  // `text`, which is UTF-8, and stores its range. A pattern from a file must
+  // not make a text hang: one that backtracks too often, or looks far ahead too
+  // often for nothing, finds nothing from then on. What it may do grows with
+  // the texts it was asked about (`from` 0 is a new one), and no clock counts:
+  // the same texts are always cut the same way.
   bool Find(std::string_view text, size_t from, size_t* begin, size_t* end);
 
  private:
