@@ -12,8 +12,15 @@
 namespace align {
 namespace {
 
-TokenizeOptions OptionsOf(const pb::DataConfig& data) {
+absl::StatusOr<TokenizeOptions> OptionsOf(const pb::DataConfig& data) {
   TokenizeOptions options;
+  options.chat_template = data.chat_template();
+  if (data.replies() == "last") {
+    options.replies = ChatReplies::kLast;
+  } else if (data.has_replies() && data.replies() != "all") {
+    return InvalidArgument("data.replies: \"" + data.replies() +
+                           "\"; all or last expected");
+  }
   if (data.has_max_length()) options.max_length = data.max_length();
   if (data.has_max_prompt_length()) {
     options.max_prompt_length = data.max_prompt_length();
@@ -59,7 +66,7 @@ absl::StatusOr<std::vector<Example>> ReadExamples(const pb::DataConfig& data,
 
 absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
-  const TokenizeOptions options = OptionsOf(data);
+  ALIGN_ASSIGN_OR_RETURN(const TokenizeOptions options, OptionsOf(data));
   return ReadExamples<SftExample>(
       data, [&](const std::vector<pb::Record>& records) {
         const bool text = !records.empty() && records[0].has_text();
@@ -70,7 +77,7 @@ absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
 
 absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
-  const TokenizeOptions options = OptionsOf(data);
+  ALIGN_ASSIGN_OR_RETURN(const TokenizeOptions options, OptionsOf(data));
   return ReadExamples<PairExample>(
       data, [&](const std::vector<pb::Record>& records) {
         return TokenizePairs(records, tokenizer, options);
@@ -79,7 +86,7 @@ absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
 
 absl::StatusOr<std::vector<UnpairedExample>> ReadUnpairedExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
-  const TokenizeOptions options = OptionsOf(data);
+  ALIGN_ASSIGN_OR_RETURN(const TokenizeOptions options, OptionsOf(data));
   return ReadExamples<UnpairedExample>(
       data, [&](const std::vector<pb::Record>& records) {
         return TokenizeUnpaired(records, tokenizer, options);
@@ -88,7 +95,7 @@ absl::StatusOr<std::vector<UnpairedExample>> ReadUnpairedExamples(
 
 absl::StatusOr<std::vector<PromptExample>> ReadPromptExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
-  const TokenizeOptions options = OptionsOf(data);
+  ALIGN_ASSIGN_OR_RETURN(const TokenizeOptions options, OptionsOf(data));
   return ReadExamples<PromptExample>(
       data, [&](const std::vector<pb::Record>& records) {
         return TokenizePrompts(records, tokenizer, options);
