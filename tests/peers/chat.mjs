@@ -109,10 +109,20 @@ function theirs(template, row, config) {
     for (const name of ["bos_token", "eos_token", "unk_token", "pad_token"]) {
       if (content(config[name]) != null) tokens[name] = content(config[name]);
     }
-    return { text: template.render({ tools: null, documents: null, ...tokens, ...row }) };
+    const text = template.render({ tools: null, documents: null, ...tokens, ...row });
+    // JavaScript joins a string and a dict; Python, whose language Jinja is, does not.
+    return text.includes("[object Map]") ? { error: "a str and a dict joined" } : { text };
   } catch (error) {
     return { error: String(error.message) };
   }
+}
+
+// Where the package is known to differ from Jinja: its strip, lstrip and rstrip
+// take no characters and strip all white space, and it trims no none.
+function differsFromJinja(text, row, result) {
+  if (/Cannot apply filter "trim" to type: NullValue/.test(result.error ?? "")) return true;
+  return /strip\('\\n'\)/.test(text) && row.messages.some(
+    ({ role, content }) => role === "assistant" && content && content.replace(/^\n+|\n+$/g, "") !== content.trim());
 }
 
 const rows = conversations();
@@ -127,17 +137,19 @@ for (const name of readdirSync(models).sort()) {
   const rendered = rows.map((row) => theirs(template, row, config));
   // With a mask, templates that rewrite earlier turns are refused: text alone.
   const ours = run(model, rows, ["--rendered", "--replies", "none"]).map((line) => JSON.parse(line));
+  const known = rows.map((row, i) => differsFromJinja(config.chat_template, row, rendered[i]));
   report(name, "templates", rows.map((row, i) => ({
     input: row, theirs: rendered[i], ours: ours[i],
     equal: rendered[i].error !== undefined ? ours[i].error !== undefined : ours[i].text === rendered[i].text,
-  })));
+  })).filter((_, i) => !known[i]));
+  console.log(`${name}: ${known.filter(Boolean).length} left out, where the package is known to differ from Jinja`);
 
   const tokenizer = new Tokenizer(JSON.parse(readFileSync(join(model, "tokenizer.json"), "utf8")), config);
   const encode = (text) => tokenizer.encode(text, { add_special_tokens: false }).ids.join(" ");
   // Where a message names a special token theirs lets it through, by design not
   // ours: such conversations are left out.
   const forged = /<\|im_|<\/s>|<s>|<think>|<bos>|\u0000/;
-  const fair = rows.filter((row, i) => rendered[i].text !== undefined && row.add_generation_prompt && !forged.test(JSON.stringify(row.messages)) && !JSON.stringify(row.messages).includes("\\u0000"));
+  const fair = rows.filter((row, i) => !known[i] && rendered[i].text !== undefined && row.add_generation_prompt && !forged.test(JSON.stringify(row.messages)) && !JSON.stringify(row.messages).includes("\\u0000"));
   const ids = run(model, fair, ["--ids", "--replies", "none"]);
   report(name, "ids of conversations", fair.map((row, i) => {
     const expected = encode(theirs(template, row, config).text);
