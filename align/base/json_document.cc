@@ -6,30 +6,33 @@
 namespace align {
 namespace {
 
-// Integers of more than 64 bits as floating-point numbers: transformers writes
-// one for a model_max_length that is no limit.
-std::string WithoutLongIntegers(std::string_view text) {
-  constexpr size_t kDigits = 20;  // of 2^64 - 1
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+// `text` with ".0" after whole numbers of 20 digits and more, which simdjson
+// refuses and transformers writes (1000000000000000019884624838656 for "no
+// limit").
+std::string WithLongIntegersAsDoubles(std::string_view text) {
+  constexpr size_t kLongest = 19;  // digits that 64 bits surely hold
   std::string out;
   out.reserve(text.size() + 64);
-  for (size_t i = 0; i < text.size();) {
-    size_t end = i + 1;
-    if (text[i] == '"') {
-      while (end < text.size() && text[end] != '"') {
-        end += text[end] == '\\' ? 2 : 1;
-      }
-      end = std::min(end + 1, text.size());
-    } else if (is_digit(text[i])) {
-      while (end < text.size() && is_digit(text[end])) ++end;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    out += c;
+    if (in_string && c == '\\' && i + 1 < text.size()) {
+      out += text[++i];
+    } else if (c == '"') {
+      in_string = !in_string;
+    } else if (!in_string && c >= '0' && c <= '9') {
+      size_t end = i + 1;
+      while (end < text.size() && text[end] >= '0' && text[end] <= '9') ++end;
+      out += text.substr(i + 1, end - i - 1);
+      const char next = end < text.size() ? text[end] : ' ';
+      const char before = i > 0 ? text[i - 1] : ' ';
+      const bool whole = next != '.' && next != 'e' && next != 'E' &&
+                         before != '.' && before != '+' && before != 'e' &&
+                         before != 'E';
+      if (whole && end - i > kLongest) out += ".0";
+      i = end - 1;
     }
-    out.append(text.data() + i, end - i);
-    const bool whole =
-        (i == 0 || (text[i - 1] != '.' && text[i - 1] != '+')) &&
-        (end == text.size() ||
-         (text[end] != '.' && text[end] != 'e' && text[end] != 'E'));
-    if (is_digit(text[i]) && end - i >= kDigits && whole) out += "e0";
-    i = end;
   }
   return out;
 }
@@ -48,10 +51,11 @@ absl::StatusOr<simdjson::dom::object> ParseJsonObject(
     error = parser.parse(text.data(), text.size(), true).get(object);
   }
   if (error == simdjson::NUMBER_ERROR) {
-    const std::string shorter = WithoutLongIntegers(text);
-    error = parser.allocate(shorter.size(), max_depth);
+    const std::string wide = WithLongIntegersAsDoubles(text);
+    error =
+        parser.allocate(std::max(wide.size(), kSmallestCapacity), max_depth);
     if (error == simdjson::SUCCESS) {
-      error = parser.parse(shorter).get(object);
+      error = parser.parse(wide.data(), wide.size(), true).get(object);
     }
   }
   if (error == simdjson::INCORRECT_TYPE) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <utility>
 
@@ -20,6 +21,13 @@
 
 namespace align::cli {
 namespace {
+
+// Seconds since 1970.
+int64_t Now() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
 
 absl::StatusOr<double> Number(const Arguments& arguments,
                               const std::string& flag, double otherwise) {
@@ -77,12 +85,49 @@ absl::StatusOr<std::vector<PromptExample>> PromptFlags(
   if (arguments.Has("prompts")) {
     ALIGN_ASSIGN_OR_RETURN(records, ReadRecords(arguments.Get("prompts", "")));
   } else {
-    records.emplace_back().mutable_prompt()->mutable_prompt()->set_text(
-        arguments.Get("prompt", ""));
+    pb::Prompt* prompt =
+        records.emplace_back().mutable_prompt()->mutable_prompt();
+    const auto add = [&](const char* role, const char* flag) {
+      if (!arguments.Has(flag)) return;
+      pb::Message* message = prompt->add_messages();
+      message->set_role(role);
+      message->set_content(arguments.Get(flag, ""));
+    };
+    if (arguments.Has("chat")) {
+      add("system", "system");
+      add("user", "prompt");
+    } else {
+      prompt->set_text(arguments.Get("prompt", ""));
+    }
   }
+  TokenizeOptions options;
+  options.chat_template = arguments.Get("chat-template", "");
+  options.chat_time = Now();
   ALIGN_ASSIGN_OR_RETURN(Tokenized<PromptExample> prompts,
-                         TokenizePrompts(records, tokenizer, {}));
+                         TokenizePrompts(records, tokenizer, options));
   return std::move(prompts.examples);
+}
+
+// Also ends replies where the chat template ends an assistant's turn.
+absl::Status AddEndOfTurn(const Arguments& arguments,
+                          const Tokenizer& tokenizer,
+                          samplers::SamplingOptions& options) {
+  if (!arguments.Has("chat")) {
+    if (!arguments.Has("system")) return absl::OkStatus();
+    return InvalidArgument("--system needs --chat");
+  }
+  ALIGN_ASSIGN_OR_RETURN(
+      const ChatTemplate chat,
+      MakeChatTemplate(tokenizer, arguments.Get("chat-template", "")));
+  ALIGN_ASSIGN_OR_RETURN(
+      const std::optional<int32_t> end,
+      EndOfTurn(chat, {.messages = {{.role = "user", .content = "x"}}},
+                tokenizer, Now()));
+  if (end &&
+      std::ranges::find(options.stop_ids, *end) == options.stop_ids.end()) {
+    options.stop_ids.push_back(*end);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -98,8 +143,9 @@ absl::Status SampleCommand(const Arguments& arguments) {
                              directory, arguments.Get("base", ""))));
   ALIGN_ASSIGN_OR_RETURN(const auto model,
                          LoadModel(directory, arguments.Get("base", "")));
-  ALIGN_ASSIGN_OR_RETURN(const samplers::SamplingOptions options,
+  ALIGN_ASSIGN_OR_RETURN(samplers::SamplingOptions options,
                          SamplingFlags(arguments, *tokenizer));
+  ALIGN_RETURN_IF_ERROR(AddEndOfTurn(arguments, *tokenizer, options));
   ALIGN_ASSIGN_OR_RETURN(const std::vector<PromptExample> examples,
                          PromptFlags(arguments, *tokenizer));
   ALIGN_ASSIGN_OR_RETURN(const int64_t samples,

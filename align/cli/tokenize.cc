@@ -1,12 +1,18 @@
 #include "align/cli/tokenize.h"
 
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 
 #include "align/base/files.h"
+#include "align/base/json_writer.h"
+#include "align/data/row_reader.h"
 #include "align/models/peft.h"
+#include "align/text/chat_replies.h"
+#include "align/text/chat_template_files.h"
+#include "align/text/conversation_json.h"
 #include "align/text/huggingface_tokenizer.h"
 #include "align/text/sentencepiece.h"
 #include "align/text/tokenizer.h"
@@ -103,6 +109,90 @@ void Print(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
   }
 }
 
+// One conversation, rendered; what it teaches is marked if its last message is
+// a reply and `replies` is not "none".
+absl::StatusOr<MarkedText> RenderConversation(const ChatTemplate& chat,
+                                              const std::string& json,
+                                              const std::string& where,
+                                              const std::string& replies) {
+  ALIGN_ASSIGN_OR_RETURN(const ConversationJson parsed,
+                         ParseConversation(json, where));
+  const int64_t now = std::chrono::duration_cast<std::chrono::seconds>(
+                          std::chrono::system_clock::now().time_since_epoch())
+                          .count();
+  const std::vector<ChatMessage>& messages = parsed.conversation.messages;
+  if (replies == "none" || parsed.add_generation_prompt || messages.empty() ||
+      messages.back().role != "assistant") {
+    return chat.Render(
+        parsed.conversation,
+        {.add_generation_prompt = parsed.add_generation_prompt, .time = now});
+  }
+  return RenderReplies(
+      chat, parsed.conversation,
+      replies == "all" ? ChatReplies::kAll : ChatReplies::kLast, now);
+}
+
+// A line a token, with "*" before those that are learned.
+void PrintChat(const Tokenizer& tokenizer, const ChatTokens& tokens) {
+  for (size_t i = 0; i < tokens.ids.size(); ++i) {
+    const int32_t id = tokens.ids[i];
+    std::printf("%s\t%d\t%s\t%s\n", tokens.is_reply[i] != 0 ? "*" : "", id,
+                OneLine(tokenizer.PieceName(id)).c_str(),
+                OneLine(tokenizer.DecodePiece(id)).c_str());
+  }
+}
+
+void PrintIds(const std::vector<int32_t>& ids) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    std::printf(i == 0 ? "%d" : " %d", ids[i]);
+  }
+  std::printf("\n");
+}
+
+// Every conversation of a file of JSON rows. With --rendered one that is
+// refused is a line {"error": ...}, and the others follow.
+absl::Status TokenizeConversations(const Arguments& arguments,
+                                   const Tokenizer& tokenizer) {
+  const std::string path = arguments.Get("conversations", "");
+  const std::string replies = arguments.Get("replies", "all");
+  if (replies != "all" && replies != "last" && replies != "none") {
+    return InvalidArgument("--replies " + replies +
+                           ": all, last or none expected");
+  }
+  ALIGN_ASSIGN_OR_RETURN(
+      const ChatTemplate chat,
+      MakeChatTemplate(tokenizer, arguments.Get("chat-template", "")));
+  ALIGN_ASSIGN_OR_RETURN(RowReader rows, RowReader::Open(path, kMaxTextBytes));
+  Row row;
+  while (true) {
+    ALIGN_ASSIGN_OR_RETURN(const bool more, rows.Next(row));
+    if (!more) return absl::OkStatus();
+    const auto text =
+        RenderConversation(chat, std::string(row.text),
+                           path + ":" + std::to_string(row.line), replies);
+    if (arguments.Has("rendered")) {
+      JsonWriter json({.indent = 0});
+      json.BeginObject();
+      if (text.ok()) {
+        json.Field("text", text->text());
+      } else {
+        json.Field("error", Message(text.status()));
+      }
+      json.EndObject();
+      ALIGN_ASSIGN_OR_RETURN(const std::string line, std::move(json).Finish());
+      std::printf("%s\n", line.c_str());
+      continue;
+    }
+    if (!text.ok()) return text.status();
+    const ChatTokens tokens = EncodeChat(tokenizer, *text);
+    if (arguments.Has("ids")) {
+      PrintIds(tokens.ids);
+    } else {
+      PrintChat(tokenizer, tokens);
+    }
+  }
+}
+
 }  // namespace
 
 absl::Status TokenizeCommand(const Arguments& arguments) {
@@ -113,6 +203,13 @@ absl::Status TokenizeCommand(const Arguments& arguments) {
   }
   ALIGN_ASSIGN_OR_RETURN(const auto tokenizer,
                          LoadFrom(arguments.positional[0]));
+  if (arguments.Has("conversations")) {
+    if (count != 1 || arguments.Has("file") || arguments.Has("decode")) {
+      return InvalidArgument("--conversations stands alone. Usage: " +
+                             std::string(kTokenizeUsage));
+    }
+    return TokenizeConversations(arguments, *tokenizer);
+  }
   if (arguments.Has("decode")) {
     if (count != 1 || arguments.Has("file")) {
       return InvalidArgument(
@@ -137,10 +234,7 @@ absl::Status TokenizeCommand(const Arguments& arguments) {
     std::printf("tokens %zu\ncharacters %zu\nbytes %zu\n", ids.size(),
                 CountCharacters(text), text.size());
   } else if (arguments.Has("ids")) {
-    for (size_t i = 0; i < ids.size(); ++i) {
-      std::printf(i == 0 ? "%d" : " %d", ids[i]);
-    }
-    std::printf("\n");
+    PrintIds(ids);
   } else {
     Print(*tokenizer, ids);
   }

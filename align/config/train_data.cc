@@ -14,6 +14,7 @@ namespace {
 
 TokenizeOptions OptionsOf(const pb::DataConfig& data) {
   TokenizeOptions options;
+  options.chat_template = data.chat_template();
   if (data.has_max_length()) options.max_length = data.max_length();
   if (data.has_max_prompt_length()) {
     options.max_prompt_length = data.max_prompt_length();
@@ -21,6 +22,21 @@ TokenizeOptions OptionsOf(const pb::DataConfig& data) {
   if (data.has_block_length()) options.block_length = data.block_length();
   if (data.has_append_eos()) options.append_eos = data.append_eos();
   return options;
+}
+
+// Which replies SFT learns.
+absl::StatusOr<ChatReplies> RepliesOf(const pb::DataConfig& data) {
+  if (!data.has_replies() || data.replies() == "all") return ChatReplies::kAll;
+  if (data.replies() == "last") return ChatReplies::kLast;
+  return InvalidArgument("data.replies: \"" + data.replies() +
+                         "\"; all or last expected");
+}
+
+// The options of the other methods.
+absl::StatusOr<TokenizeOptions> OptionsWithoutReplies(
+    const pb::DataConfig& data) {
+  if (!data.has_replies()) return OptionsOf(data);
+  return InvalidArgument("data.replies: a key of method 'sft' alone");
 }
 
 void LogCounts(const std::string& path, size_t kept,
@@ -59,7 +75,8 @@ absl::StatusOr<std::vector<Example>> ReadExamples(const pb::DataConfig& data,
 
 absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
-  const TokenizeOptions options = OptionsOf(data);
+  TokenizeOptions options = OptionsOf(data);
+  ALIGN_ASSIGN_OR_RETURN(options.replies, RepliesOf(data));
   return ReadExamples<SftExample>(
       data, [&](const std::vector<pb::Record>& records) {
         const bool text = !records.empty() && records[0].has_text();
@@ -70,7 +87,8 @@ absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
 
 absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
-  const TokenizeOptions options = OptionsOf(data);
+  ALIGN_ASSIGN_OR_RETURN(const TokenizeOptions options,
+                         OptionsWithoutReplies(data));
   return ReadExamples<PairExample>(
       data, [&](const std::vector<pb::Record>& records) {
         return TokenizePairs(records, tokenizer, options);
@@ -79,7 +97,8 @@ absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
 
 absl::StatusOr<std::vector<UnpairedExample>> ReadUnpairedExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
-  const TokenizeOptions options = OptionsOf(data);
+  ALIGN_ASSIGN_OR_RETURN(const TokenizeOptions options,
+                         OptionsWithoutReplies(data));
   return ReadExamples<UnpairedExample>(
       data, [&](const std::vector<pb::Record>& records) {
         return TokenizeUnpaired(records, tokenizer, options);
@@ -88,7 +107,8 @@ absl::StatusOr<std::vector<UnpairedExample>> ReadUnpairedExamples(
 
 absl::StatusOr<std::vector<PromptExample>> ReadPromptExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer) {
-  const TokenizeOptions options = OptionsOf(data);
+  ALIGN_ASSIGN_OR_RETURN(const TokenizeOptions options,
+                         OptionsWithoutReplies(data));
   return ReadExamples<PromptExample>(
       data, [&](const std::vector<pb::Record>& records) {
         return TokenizePrompts(records, tokenizer, options);

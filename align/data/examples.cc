@@ -6,7 +6,6 @@
 #include <string_view>
 #include <utility>
 
-#include "align/text/chat_format.h"
 #include "proto/records.pb.h"
 
 namespace align {
@@ -54,19 +53,23 @@ absl::Status WrongKind(const pb::Record& record, size_t index,
                          std::string(expected) + " expected");
 }
 
-template <class Messages>
-std::vector<ChatTurn> Turns(const Messages& messages) {
-  std::vector<ChatTurn> turns;
-  for (const pb::Message& message : messages) {
-    turns.push_back({.role = message.role(), .content = message.content()});
+// `source` is a prompt or an SFT example.
+template <class Source>
+Conversation ConversationOf(const Source& source) {
+  Conversation conversation;
+  conversation.tools = source.tools();
+  for (const pb::Message& message : source.messages()) {
+    conversation.messages.push_back({.role = message.role(),
+                                     .content = message.content(),
+                                     .fields = message.fields()});
   }
-  return turns;
+  return conversation;
 }
 
-// A prompt's ids, and what to put before a reply to it.
+// A prompt's ids, and the conversation that it is if it is one.
 struct PromptIds {
   Ids ids;
-  std::string reply_prefix;
+  std::optional<Conversation> conversation;
 };
 
 // Applies the rules of the header with one tokenizer and one set of options,
@@ -83,9 +86,7 @@ class RecordTokenizer {
           ", max_prompt_length " + std::to_string(options.max_prompt_length) +
           "; at least 2, 2 and 0 expected");
     }
-    ALIGN_ASSIGN_OR_RETURN(ChatFormat format,
-                           ChatFormat::Named(options.chat_format));
-    return RecordTokenizer(tokenizer, options, std::move(format));
+    return RecordTokenizer(tokenizer, options);
   }
 
   TokenizeCounts& counts() { return counts_; }
@@ -98,18 +99,29 @@ class RecordTokenizer {
       result.ids = Context(prompt.text());
       return result;
     }
-    ALIGN_ASSIGN_OR_RETURN(const std::string text,
-                           format_.RenderPrompt(Turns(prompt.messages())));
-    result.ids = Context(text);
-    result.reply_prefix = format_.reply_prefix();
+    result.conversation = ConversationOf(prompt);
+    ALIGN_ASSIGN_OR_RETURN(const ChatTemplate* chat, Chat());
+    ALIGN_ASSIGN_OR_RETURN(
+        const MarkedText text,
+        chat->Render(*result.conversation, {.add_generation_prompt = true,
+                                            .time = options_.chat_time}));
+    result.ids = EncodeChat(tokenizer_, text).ids;
+    TruncateContext(&result.ids);
     return result;
   }
 
-  // The reply's ids with EOS, before truncation.
-  Ids Reply(const PromptIds& prompt, const std::string& reply) const {
-    Ids ids = tokenizer_.EncodeContinuation(prompt.reply_prefix + reply);
-    AppendEos(&ids);
-    return ids;
+  // The reply's ids with the end of its turn or EOS, before truncation.
+  absl::StatusOr<Ids> Reply(const PromptIds& prompt, const std::string& reply) {
+    if (!prompt.conversation) {
+      Ids ids = tokenizer_.EncodeContinuation(reply);
+      AppendEos(&ids);
+      return ids;
+    }
+    ALIGN_ASSIGN_OR_RETURN(const ChatTemplate* chat, Chat());
+    ALIGN_ASSIGN_OR_RETURN(
+        const MarkedText text,
+        RenderReply(*chat, *prompt.conversation, reply, options_.chat_time));
+    return tokenizer_.EncodeMarked(text, Tokenizer::Place::kInside);
   }
 
   // Cuts a reply to what max_length leaves after the prompt.
@@ -126,26 +138,37 @@ class RecordTokenizer {
   }
 
   // The conversation as one example; nullopt: dropped.
-  absl::StatusOr<std::optional<SftExample>> Conversation(
+  absl::StatusOr<std::optional<SftExample>> Messages(
       const pb::SftExample& sft) {
-    ALIGN_ASSIGN_OR_RETURN(std::vector<ChatSpan> spans,
-                           format_.Render(Turns(sft.messages())));
-    while (!spans.empty() && !spans.back().is_reply) spans.pop_back();
-    if (spans.empty()) {
+    Conversation conversation = ConversationOf(sft);
+    std::vector<ChatMessage>& messages = conversation.messages;
+    while (!messages.empty() && messages.back().role != "assistant") {
+      messages.pop_back();
+    }
+    if (messages.empty()) {
       Drop(kNoReply);
       return std::optional<SftExample>();
     }
-    // The first span is never a reply: the assistant's header precedes it.
-    SftExample example;
-    example.prompt = Context(spans.front().text);
-    for (size_t i = 1; i < spans.size(); ++i) {
-      const Ids ids = tokenizer_.EncodeContinuation(spans[i].text);
-      example.completion.insert(example.completion.end(), ids.begin(),
-                                ids.end());
-      example.mask.resize(example.completion.size(), spans[i].is_reply ? 1 : 0);
+    ALIGN_ASSIGN_OR_RETURN(const ChatTemplate* chat, Chat());
+    ALIGN_ASSIGN_OR_RETURN(const MarkedText text,
+                           RenderReplies(*chat, conversation, options_.replies,
+                                         options_.chat_time));
+    ChatTokens tokens = EncodeChat(tokenizer_, text);
+    while (!tokens.ids.empty() && tokens.is_reply.back() == 0) {
+      tokens.ids.pop_back();
+      tokens.is_reply.pop_back();
     }
-    AppendEos(&example.completion);
-    example.mask.resize(example.completion.size(), 1);
+    if (tokens.ids.empty()) {
+      Drop(kNoReply);
+      return std::optional<SftExample>();
+    }
+    const auto first = std::ranges::find(tokens.is_reply, 1);
+    const auto context = first - tokens.is_reply.begin();
+    SftExample example;
+    example.prompt.assign(tokens.ids.begin(), tokens.ids.begin() + context);
+    TruncateContext(&example.prompt);
+    example.completion.assign(tokens.ids.begin() + context, tokens.ids.end());
+    example.mask.assign(first, tokens.is_reply.end());
     return Finish(std::move(example));
   }
 
@@ -154,7 +177,8 @@ class RecordTokenizer {
   absl::StatusOr<std::optional<SftExample>> Completion(const Record& record) {
     ALIGN_ASSIGN_OR_RETURN(PromptIds prompt, Prompt(record.prompt()));
     SftExample example;
-    example.completion = Reply(prompt, record.completion());
+    ALIGN_ASSIGN_OR_RETURN(example.completion,
+                           Reply(prompt, record.completion()));
     example.prompt = std::move(prompt.ids);
     return Finish(std::move(example));
   }
@@ -165,8 +189,8 @@ class RecordTokenizer {
     ALIGN_ASSIGN_OR_RETURN(PromptIds prompt, Prompt(pair.prompt()));
     PairExample example;
     example.margin = pair.margin();
-    example.chosen = Reply(prompt, pair.chosen());
-    example.rejected = Reply(prompt, pair.rejected());
+    ALIGN_ASSIGN_OR_RETURN(example.chosen, Reply(prompt, pair.chosen()));
+    ALIGN_ASSIGN_OR_RETURN(example.rejected, Reply(prompt, pair.rejected()));
     example.prompt = std::move(prompt.ids);
     if (example.prompt.empty()) {
       Drop(kEmptyPrompt);
@@ -194,9 +218,18 @@ class RecordTokenizer {
   }
 
  private:
-  RecordTokenizer(const Tokenizer& tokenizer, const TokenizeOptions& options,
-                  ChatFormat format)
-      : tokenizer_(tokenizer), options_(options), format_(std::move(format)) {}
+  RecordTokenizer(const Tokenizer& tokenizer, const TokenizeOptions& options)
+      : tokenizer_(tokenizer), options_(options) {}
+
+  // The template, parsed when the first conversation needs it: records of
+  // plain text do not depend on it.
+  absl::StatusOr<const ChatTemplate*> Chat() {
+    if (!chat_) {
+      ALIGN_ASSIGN_OR_RETURN(
+          chat_, MakeChatTemplate(tokenizer_, options_.chat_template));
+    }
+    return &*chat_;
+  }
 
   void AppendEos(Ids* ids) const {
     if (options_.append_eos && tokenizer_.eos_id()) {
@@ -209,16 +242,21 @@ class RecordTokenizer {
     const Ids body = tokenizer_.Encode(text);
     Ids ids;
     if (tokenizer_.bos_id()) ids.push_back(*tokenizer_.bos_id());
-    size_t skipped = 0;
-    if (options_.max_prompt_length > 0) {
-      const size_t limit = options_.max_prompt_length;
-      const size_t room = limit - std::min(limit, ids.size());
-      skipped = body.size() - std::min(body.size(), room);
-    }
-    if (skipped > 0) ++counts_.truncated_prompts;
-    ids.insert(ids.end(), body.begin() + static_cast<int64_t>(skipped),
-               body.end());
+    ids.insert(ids.end(), body.begin(), body.end());
+    TruncateContext(&ids);
     return ids;
+  }
+
+  // Leaves BOS, if it stands first, and the end, within max_prompt_length.
+  void TruncateContext(Ids* ids) {
+    if (options_.max_prompt_length == 0) return;
+    const size_t limit = options_.max_prompt_length;
+    if (ids->size() <= limit) return;
+    ++counts_.truncated_prompts;
+    const int64_t kept =
+        tokenizer_.bos_id() && (*ids)[0] == *tokenizer_.bos_id() ? 1 : 0;
+    const auto skipped = static_cast<int64_t>(ids->size() - limit);
+    ids->erase(ids->begin() + kept, ids->begin() + kept + skipped);
   }
 
   std::optional<SftExample> Finish(SftExample example) {
@@ -242,7 +280,7 @@ class RecordTokenizer {
 
   const Tokenizer& tokenizer_;
   TokenizeOptions options_;
-  ChatFormat format_;
+  std::optional<ChatTemplate> chat_;
   TokenizeCounts counts_;
 };
 
@@ -323,8 +361,8 @@ absl::StatusOr<Tokenized<SftExample>> TokenizeSft(
   for (size_t i = 0; i < records.size(); ++i) {
     if (!records[i].has_sft()) return WrongKind(records[i], i, "SFT example");
     const pb::SftExample& sft = records[i].sft();
-    auto example = sft.messages().empty() ? rules.Completion(sft)
-                                          : rules.Conversation(sft);
+    auto example =
+        sft.messages().empty() ? rules.Completion(sft) : rules.Messages(sft);
     if (!example.ok()) return AtRecord(example.status(), NameOf(sft, i));
     if (!example->has_value()) continue;
     (*example)->id = NameOf(sft, i);

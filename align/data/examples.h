@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "align/base/status.h"
+#include "align/text/chat_replies.h"
 #include "align/text/tokenizer.h"
 
 // Records as token ids, ready to be batched. The rules, the same for all kinds:
@@ -14,10 +16,12 @@
 // - Prompt and reply are encoded apart and joined as ids: the prompt by Encode,
 //   the reply by Tokenizer::EncodeContinuation, so that no token spans the
 //   boundary and a prompt has the same ids whatever follows it.
-// - BOS stands once, before the prompt, if the tokenizer has one.
-// - EOS ends each reply (append_eos), if the tokenizer has one.
-// - Conversations are rendered by the chat format. A prompt of messages ends in
-//   the assistant's header, and its replies get the format's reply prefix.
+// - BOS stands once, before a prompt of plain text, if the tokenizer has one.
+// - EOS ends each reply to a plain text (append_eos), if the tokenizer has one.
+// - Conversations are rendered by the model's chat template, which alone says
+//   where BOS and the marks of turns stand, and no message can forge these. A
+//   prompt of messages ends in the assistant's header; a reply to it is what
+//   the template then adds.
 // - A prompt over max_prompt_length keeps its BOS and its *end*.
 // - A reply that does not fit in max_length keeps its *start* and has no EOS.
 // - An example is dropped, and counted, when nothing of a reply is left, or
@@ -34,7 +38,10 @@ struct TokenizeOptions {
   int64_t max_prompt_length = 0;  // tokens with BOS; 0: no limit of its own
   int64_t block_length = 256;     // tokens of a block of free text; >= 2
   bool append_eos = true;
-  std::string chat_format = "hh";  // see ChatFormat::Named
+  // See FindChatTemplate; empty: the tokenizer's own, or else "hh".
+  std::string chat_template;
+  ChatReplies replies = ChatReplies::kAll;  // of SFT conversations
+  std::optional<int64_t> chat_time;         // see ChatRenderOptions
 };
 
 // Two replies to one prompt, the first preferred.
@@ -86,9 +93,9 @@ struct Tokenized {
 
 // Each function returns one example a record that is kept, in order. An
 // example's id is its record's id, else its source, else "#<index>".
-// kInvalidArgument names the record: a kind other than the expected one, or a
-// role that the chat format does not know; also options out of range.
-// kNotFound: no such chat format.
+// kInvalidArgument names the record: a kind other than the expected one, or
+// messages that the chat template refuses; also options out of range. Errors of
+// the template are ChatTemplate's and RenderReplies'.
 
 // Preference pairs.
 absl::StatusOr<Tokenized<PairExample>> TokenizePairs(
@@ -96,8 +103,8 @@ absl::StatusOr<Tokenized<PairExample>> TokenizePairs(
     const TokenizeOptions& options);
 
 // SFT examples. With messages, the context before the first reply is the
-// prompt; every reply is scored and what stands between replies is not. EOS
-// follows the last reply, and what follows that is left out.
+// prompt; every reply is scored (or the last one) and what stands between
+// replies is not. What follows the last reply is left out.
 absl::StatusOr<Tokenized<SftExample>> TokenizeSft(
     std::span<const pb::Record> records, const Tokenizer& tokenizer,
     const TokenizeOptions& options);

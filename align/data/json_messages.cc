@@ -53,7 +53,22 @@ bool ReadContent(const element& value, std::string& out) {
 std::string_view CanonicalRole(std::string_view role) {
   if (role == "user" || role == "human" || role == "prompter") return "user";
   if (role == "assistant" || role == "gpt") return "assistant";
+  if (role == "tool" || role == "observation") return "tool";
   return role == "system" ? role : std::string_view();
+}
+
+// The fields that chat templates know beside role and content, as JSON.
+std::string ReadFields(const object& message) {
+  std::string fields;
+  for (const char* key :
+       {"name", "reasoning_content", "tool_call_id", "tool_calls"}) {
+    const auto value = FindField(message, key);
+    if (!value) continue;
+    fields += fields.empty() ? "{\"" : ",\"";
+    fields += key;
+    fields += "\":" + simdjson::minify(*value);
+  }
+  return fields.empty() ? fields : fields + "}";
 }
 
 // {"role", "content"} or ShareGPT's {"from", "value"}.
@@ -76,9 +91,16 @@ std::optional<Drop> ReadMessage(std::string_view key, const element& value,
   if (canonical.empty()) {
     return Drop{DropReason::kBadField,
                 "role \"" + std::string(name.substr(0, 40)) +
-                    "\"; expected system, user or assistant"};
+                    "\"; expected system, user, assistant or tool"};
   }
-  if (!content || !ReadContent(*content, *message.mutable_content())) {
+  message.set_fields(ReadFields(fields));
+  // What calls tools may say nothing.
+  const bool silent = !content && FindField(fields, "tool_calls").has_value();
+  if (silent) {
+    message.set_fields(R"({"content":null,)" + message.fields().substr(1));
+  }
+  if (!silent &&
+      (!content || !ReadContent(*content, *message.mutable_content()))) {
     return Drop{DropReason::kBadField,
                 "a message in " + std::string(key) + " has no text"};
   }

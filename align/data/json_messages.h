@@ -26,8 +26,8 @@ Drop BadField(std::string_view key, std::string_view expected);
 
 // Appends the messages of `value`, a message or a list of them:
 // {"role", "content"} or ShareGPT's {"from", "value"}, whose text is a string
-// or a list of {"type": "text", "text" or "value": string}. `key` names the
-// field in the reason.
+// or a list of {"type": "text", "text" or "value": string}; tool calls and what
+// else templates know go to `fields`. `key` names the field in the reason.
 std::optional<Drop> ReadMessages(std::string_view key,
                                  const simdjson::dom::element& value,
                                  std::vector<pb::Message>& out);

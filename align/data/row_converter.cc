@@ -121,7 +121,9 @@ Outcome ReadConversation(std::string_view key, const element& value,
   for (const pb::Message& turn : turns) {
     if (turn.role() == "assistant") {
       replies = true;
-      if (IsBlank(turn.content())) return Drop{DropReason::kEmptyReply, ""};
+      if (IsBlank(turn.content()) && turn.fields().empty()) {
+        return Drop{DropReason::kEmptyReply, ""};
+      }
     }
     *example.add_messages() = turn;
   }
@@ -201,6 +203,9 @@ std::string ReadId(const object& row) {
 Outcome ReadPreference(const object& row, RowShape& shape, pb::Record& record) {
   auto& pair = *record.mutable_preference();
   if (auto drop = ReadPair(row, shape, pair)) return drop;
+  if (const auto tools = FindField(row, "tools"); tools && tools->is_array()) {
+    pair.mutable_prompt()->set_tools(simdjson::minify(*tools));
+  }
   double margin = 0;
   if (const auto value = FindField(row, "margin")) {
     if (value->get(margin) != simdjson::SUCCESS) {
@@ -215,6 +220,9 @@ Outcome ReadPreference(const object& row, RowShape& shape, pb::Record& record) {
 Outcome ReadSft(const object& row, RowShape& shape, pb::Record& record) {
   auto& example = *record.mutable_sft();
   example.set_id(ReadId(row));
+  if (const auto tools = FindField(row, "tools"); tools && tools->is_array()) {
+    example.set_tools(simdjson::minify(*tools));
+  }
   if (const auto messages = FindField(row, "messages")) {
     shape = RowShape::kMessages;
     return ReadConversation("messages", *messages, example);

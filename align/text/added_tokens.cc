@@ -74,11 +74,12 @@ absl::StatusOr<AddedTokens> AddedTokens::Parse(
     const JsonNode& list, const JsonNormalizer& normalizer) {
   ALIGN_ASSIGN_OR_RETURN(const std::vector<JsonNode> nodes, Elements(list));
   AddedTokens added;
-  std::vector<std::pair<std::string, int32_t>> raw, normalized;
+  std::vector<std::pair<std::string, int32_t>> raw, normalized, content_of;
   for (const JsonNode& node : nodes) {
     ALIGN_ASSIGN_OR_RETURN(const AddedToken token, ParseToken(node));
     const auto index = static_cast<int32_t>(added.tokens_.size());
     if (token.normalized) {
+      if (token.special) content_of.emplace_back(token.content, index);
       std::string buffer;
       const std::string_view content =
           normalizer.Apply(token.content, TextPosition::kStart, buffer);
@@ -90,10 +91,11 @@ absl::StatusOr<AddedTokens> AddedTokens::Parse(
   }
   added.raw_ = ByteTrie(std::move(raw));
   added.normalized_ = ByteTrie(std::move(normalized));
+  added.content_ = ByteTrie(std::move(content_of));
   return added;
 }
 
-void AddedTokens::Split(std::string_view text, Pass pass, bool specials,
+void AddedTokens::Split(std::string_view text, Pass pass, Allow allow,
                         Emit emit) const {
   const ByteTrie& trie = this->trie(pass);
   size_t done = 0;
@@ -106,7 +108,7 @@ void AddedTokens::Split(std::string_view text, Pass pass, bool specials,
     const AddedToken& token = tokens_[match.value];
     size_t begin = at, end = at + match.length;
     at = end;
-    if (token.special && !specials) continue;
+    if (token.special && !allow(begin, end)) continue;
     if (token.single_word && !StandsAlone(text, begin, end)) continue;
     if (token.lstrip) begin = SpaceBefore(text, done, begin);
     if (token.rstrip) end = SpaceAfter(text, end);

@@ -39,22 +39,26 @@ class AddedTokens {
   const std::vector<AddedToken>& tokens() const { return tokens_; }
 
   // In which text it looks, and which tokens it knows there.
-  enum class Pass { kRaw, kNormalized };
+  // kContent: special tokens of normalised text as they are written.
+  enum class Pass { kRaw, kNormalized, kContent };
   bool HasAny(Pass pass) const { return !trie(pass).empty(); }
 
   // Calls `emit` with each stretch of `text` in order, none empty, and the
   // token it is, or nullptr. Special tokens are text like any other unless
-  // `specials`.
+  // `allow` takes the bytes where one stands.
   using Emit = absl::FunctionRef<void(std::string_view, const AddedToken*)>;
-  void Split(std::string_view text, Pass pass, bool specials, Emit emit) const;
+  using Allow = absl::FunctionRef<bool(size_t begin, size_t end)>;
+  void Split(std::string_view text, Pass pass, Allow allow, Emit emit) const;
 
  private:
   const ByteTrie& trie(Pass pass) const {
-    return pass == Pass::kRaw ? raw_ : normalized_;
+    return pass == Pass::kRaw          ? raw_
+           : pass == Pass::kNormalized ? normalized_
+                                       : content_;
   }
 
   std::vector<AddedToken> tokens_;
-  ByteTrie raw_, normalized_;  // to positions in tokens_
+  ByteTrie raw_, normalized_, content_;  // to positions in tokens_
 };
 
 }  // namespace align

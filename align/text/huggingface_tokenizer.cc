@@ -67,8 +67,12 @@ struct HuggingFaceTokenizer::Parts {
   absl::Status AddNames(const std::string& where);
   absl::Status FindSpecials(const std::string& where,
                             const SpecialNames& special_names);
+  // Where special tokens are found: nowhere, wherever their names stand, or
+  // where these names are marked kMarkup.
+  enum class Specials { kNone, kAll, kMarked };
   std::vector<int32_t> Encode(std::string_view text, TextPosition position,
-                              bool specials) const;
+                              Specials specials,
+                              const MarkedText* marks = nullptr) const;
   std::string Decode(std::span<const int32_t> ids, bool specials) const;
 };
 
@@ -140,9 +144,9 @@ absl::Status HuggingFaceTokenizer::Parts::FindSpecials(
   return absl::OkStatus();
 }
 
-std::vector<int32_t> HuggingFaceTokenizer::Parts::Encode(std::string_view text,
-                                                         TextPosition position,
-                                                         bool specials) const {
+std::vector<int32_t> HuggingFaceTokenizer::Parts::Encode(
+    std::string_view text, TextPosition position, Specials specials,
+    const MarkedText* marks) const {
   std::string repaired;
   if (!IsUtf8(text)) {
     repaired = ReplaceMalformedBytes(text);
@@ -155,27 +159,50 @@ std::vector<int32_t> HuggingFaceTokenizer::Parts::Encode(std::string_view text,
   const auto append = [&](std::string_view piece) {
     model.Append(piece, scratch, ids);
   };
+  // Whether a special token may stand on bytes of `text`.
+  const auto allow = [&](size_t begin, size_t end) {
+    return specials == Specials::kMarked ? marks->AllHave(kMarkup, begin, end)
+                                         : specials == Specials::kAll;
+  };
+  const auto never = [](size_t, size_t) { return false; };
   std::string buffer;
   const auto position_of = [&](std::string_view part, std::string_view whole,
                                TextPosition whole_position) {
     return part.data() == whole.data() ? whole_position : TextPosition::kInside;
   };
-  const auto encode_raw = [&](std::string_view raw, const AddedToken* token) {
-    if (token != nullptr) return ids.push_back(token->id);
-    const TextPosition raw_position = position_of(raw, text, position);
-    const std::string_view normal = normalizer.Apply(raw, raw_position, buffer);
+  const auto cut_normal = [&](std::string_view normal, TextPosition at,
+                              AddedTokens::Allow allow_normal) {
     if (!added.HasAny(AddedTokens::Pass::kNormalized)) {
-      return cutter.Cut(normal, raw_position, append);
+      return cutter.Cut(normal, at, append);
     }
-    added.Split(normal, AddedTokens::Pass::kNormalized, specials,
+    added.Split(normal, AddedTokens::Pass::kNormalized, allow_normal,
                 [&](std::string_view part, const AddedToken* inner) {
                   if (inner != nullptr) return ids.push_back(inner->id);
-                  cutter.Cut(part, position_of(part, normal, raw_position),
-                             append);
+                  cutter.Cut(part, position_of(part, normal, at), append);
+                });
+  };
+  const auto encode_raw = [&](std::string_view raw, const AddedToken* token) {
+    if (token != nullptr) return ids.push_back(token->id);
+    const size_t offset = static_cast<size_t>(raw.data() - text.data());
+    const auto allow_here = [&](size_t begin, size_t end) {
+      return allow(offset + begin, offset + end);
+    };
+    const TextPosition at = position_of(raw, text, position);
+    const std::string_view normal = normalizer.Apply(raw, at, buffer);
+    if (specials != Specials::kMarked || normal == raw) {
+      return cut_normal(normal, at, allow_here);
+    }
+    // Normalised bytes have no marks: special tokens come first.
+    added.Split(raw, AddedTokens::Pass::kContent, allow_here,
+                [&](std::string_view part, const AddedToken* inner) {
+                  if (inner != nullptr) return ids.push_back(inner->id);
+                  const TextPosition part_at = position_of(part, raw, at);
+                  cut_normal(normalizer.Apply(part, part_at, buffer), part_at,
+                             never);
                 });
   };
   if (added.HasAny(AddedTokens::Pass::kRaw)) {
-    added.Split(text, AddedTokens::Pass::kRaw, specials, encode_raw);
+    added.Split(text, AddedTokens::Pass::kRaw, allow, encode_raw);
   } else if (!text.empty()) {
     encode_raw(text, nullptr);
   }
@@ -265,17 +292,38 @@ HuggingFaceTokenizer::HuggingFaceTokenizer(std::unique_ptr<Parts> parts)
 HuggingFaceTokenizer::~HuggingFaceTokenizer() = default;
 
 std::vector<int32_t> HuggingFaceTokenizer::Encode(std::string_view text) const {
-  return parts_->Encode(text, TextPosition::kStart, /*specials=*/false);
+  return parts_->Encode(text, TextPosition::kStart, Parts::Specials::kNone);
 }
 
 std::vector<int32_t> HuggingFaceTokenizer::EncodeContinuation(
     std::string_view text) const {
-  return parts_->Encode(text, TextPosition::kContinuation, /*specials=*/false);
+  return parts_->Encode(text, TextPosition::kContinuation,
+                        Parts::Specials::kNone);
 }
 
 std::vector<int32_t> HuggingFaceTokenizer::EncodeMarkup(
     std::string_view text) const {
-  return parts_->Encode(text, TextPosition::kStart, /*specials=*/true);
+  return parts_->Encode(text, TextPosition::kStart, Parts::Specials::kAll);
+}
+
+std::vector<int32_t> HuggingFaceTokenizer::EncodeMarked(const MarkedText& text,
+                                                        Place place) const {
+  MarkedText repaired;
+  if (!IsUtf8(text.text())) {  // run by run, for the marks to stay in place
+    size_t begin = 0;
+    for (const MarkedText::Run& run : text.runs()) {
+      repaired.Append(
+          ReplaceMalformedBytes(
+              std::string_view(text.text()).substr(begin, run.end - begin)),
+          run.marks);
+      begin = run.end;
+    }
+  }
+  const MarkedText& sound = repaired.empty() ? text : repaired;
+  return parts_->Encode(sound.text(),
+                        place == Place::kStart ? TextPosition::kStart
+                                               : TextPosition::kContinuation,
+                        Parts::Specials::kMarked, &sound);
 }
 
 std::vector<int32_t> HuggingFaceTokenizer::AddTemplate(

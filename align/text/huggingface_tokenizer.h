@@ -43,6 +43,8 @@ class HuggingFaceTokenizer : public Tokenizer {
   std::vector<int32_t> Encode(std::string_view text) const override;
   std::vector<int32_t> EncodeContinuation(std::string_view text) const override;
   std::vector<int32_t> EncodeMarkup(std::string_view text) const override;
+  std::vector<int32_t> EncodeMarked(const MarkedText& text,
+                                    Place place) const override;
   std::vector<int32_t> AddTemplate(std::vector<int32_t> ids) const override;
   std::string Decode(std::span<const int32_t> ids) const override;
   std::string DecodeMarkup(std::span<const int32_t> ids) const override;

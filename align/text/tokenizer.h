@@ -6,9 +6,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "align/base/status.h"
+#include "align/text/chat_template.h"
+#include "align/text/marked_text.h"
 
 namespace align {
 
@@ -30,6 +33,12 @@ class Tokenizer {
   // for these tokens: for templates, never for what users write. Where a
   // tokenizer has no list of special tokens, it is Encode.
   virtual std::vector<int32_t> EncodeMarkup(std::string_view text) const;
+  // The same for a rendered text: the name of a special token stands for that
+  // token where the template wrote all of it, and is text where data did. Here
+  // the special tokens are BOS and EOS, unless a tokenizer knows more.
+  enum class Place { kStart, kInside };  // kInside: it continues another text
+  virtual std::vector<int32_t> EncodeMarked(const MarkedText& text,
+                                            Place place) const;
   // `ids` between those that the tokenizer's own template puts around a text
   // (BOS, EOS); unchanged where it has none.
   virtual std::vector<int32_t> AddTemplate(std::vector<int32_t> ids) const;
@@ -50,12 +59,20 @@ class Tokenizer {
   virtual int32_t vocab_size() const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::optional<int32_t> eos_id() const = 0;
+
+  // The chat templates of the model's directory; it may have none.
+  const ChatTemplateSource& chat() const { return chat_; }
+  // Before the tokenizer is shared.
+  void set_chat(ChatTemplateSource chat) { chat_ = std::move(chat); }
+
+ private:
+  ChatTemplateSource chat_;
 };
 
 // The tokenizer of a Hugging Face model directory: tokenizer.json if there is
 // one, else tokenizer.model (SentencePiece), else the byte tokenizer if
-// tokenizer_config.json says "tokenizer_class": "ByteTokenizer". kNotFound
-// names what was looked for.
+// tokenizer_config.json says "tokenizer_class": "ByteTokenizer", with the
+// directory's chat templates. kNotFound names what was looked for.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(
     const std::string& model_dir);
 

@@ -182,6 +182,26 @@ bool IsWordCharacter(char32_t c) {
          (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
+char32_t LowerCase(char32_t c) {
+  return static_cast<char32_t>(
+      utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+}
+
+char32_t UpperCase(char32_t c) {
+  return static_cast<char32_t>(
+      utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
+}
+
+bool IsLetter(char32_t c) {
+  const int category = Category(c);
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
+bool IsCased(char32_t c) {
+  const int category = Category(c);
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LT;
+}
+
 std::string Lowercase(std::string_view text) {
   std::string out;
   out.reserve(text.size());

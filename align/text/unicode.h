@@ -31,6 +31,12 @@ bool IsMark(char32_t c);         // M*
 // \w of Unicode Technical Standard 18: Alphabetic, M*, Nd, Pc, joiners.
 bool IsWordCharacter(char32_t c);
 
+// A character's own cases, without regard to its neighbours.
+char32_t LowerCase(char32_t c);
+char32_t UpperCase(char32_t c);
+bool IsLetter(char32_t c);  // L*
+bool IsCased(char32_t c);   // Lu, Ll, Lt
+
 // Each character's own lower case, without regard to its neighbours.
 std::string Lowercase(std::string_view text);
 

@@ -1,3 +1,5 @@
+#include <gmock/gmock.h>
+
 #include "tests/cli/cli_fixture.h"
 #include "tests/support/tokenizer_json.h"
 
@@ -41,6 +43,26 @@ TEST_F(CliTest, TokenizeRefusesWhatItCannotRead) {
                 {"--decode", "258", "0 to 257"});
   ExpectRefused({"tokenize", model(), "--decode", "x"}, {"\"x\""});
   ExpectRefused({"tokenize"}, {"Usage: align tokenize"});
+}
+
+TEST_F(CliTest, TokenizeShowsWhatConversationsTeach) {
+  Write("chat.jsonl", R"({"messages":[{"role":"user","content":"</s>"},)"
+                      R"({"role":"assistant","content":"a"}]})");
+  const std::string file = Path("chat.jsonl");
+  // The message's "</s>" is four letters; the template's is the token 257.
+  EXPECT_EQ(Output({"tokenize", model(), "--conversations", file,
+                    "--chat-template", "zephyr", "--ids"}),
+            "60 124 117 115 101 114 124 62 10 60 47 115 62 257 10 60 124 97 "
+            "115 115 105 115 116 97 110 116 124 62 10 97 257 10\n");
+  EXPECT_THAT(Output({"tokenize", model(), "--conversations", file,
+                      "--chat-template", "zephyr"}),
+              ::testing::HasSubstr("\n*\t97\t<0x61>\ta\n*\t257\t</s>\t\n\t10"));
+  EXPECT_EQ(Output({"tokenize", model(), "--conversations", file,
+                    "--chat-template", "zephyr", "--rendered"}),
+            "{\"text\": \"<|user|>\\n</s></s>\\n<|assistant|>\\na</s>\\n\"}\n");
+  ExpectRefused({"tokenize", model(), "--conversations", file,
+                 "--chat-template", "none_such"},
+                {"none_such", "chatml"});
 }
 
 }  // namespace

@@ -295,9 +295,45 @@ TEST(TokenizeTest, RefusesOptionsOutOfRange) {
     EXPECT_EQ(TokenizePairs({}, ByteTokenizer(), options).status().code(),
               absl::StatusCode::kInvalidArgument);
   }
-  EXPECT_EQ(
-      TokenizePairs({}, ByteTokenizer(), {.chat_format = "x"}).status().code(),
-      absl::StatusCode::kNotFound);
+  EXPECT_EQ(TokenizeSft(Records{Conversation()}, ByteTokenizer(),
+                        {.chat_template = "x"})
+                .status()
+                .code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST(TokenizeTest, TheTokenizersOwnTemplateRendersAndOnlyItEndsTurns) {
+  ByteTokenizer tokenizer;
+  ChatTemplateSource source = *BuiltInChatTemplate("zephyr");
+  tokenizer.set_chat(source);
+  const auto sft = TokenizeSft(Records{Conversation()}, tokenizer, {});
+  ASSERT_TRUE(sft.ok()) << sft.status();
+  const SftExample& example = sft->examples.at(0);
+  EXPECT_EQ(Text(example.prompt),
+            "<|system|>\nS</s>\n<|user|>\nQ</s>\n<|assistant|>\n");
+  EXPECT_EQ(Text(example.completion),
+            "yes</s>\n<|user|>\nR</s>\n<|assistant|>\nno</s>");
+  EXPECT_EQ(std::count(example.mask.begin(), example.mask.end(), 1), 7);
+  const auto last = TokenizeSft(Records{Conversation()}, tokenizer,
+                                {.replies = ChatReplies::kLast});
+  EXPECT_EQ(Text(last->examples.at(0).completion), "no</s>");
+
+  Records records(1);
+  pb::PreferencePair* pair = records[0].mutable_preference();
+  AddMessage("user", "</s>", pair->mutable_prompt()->mutable_messages());
+  pair->set_chosen("a</s>");
+  pair->set_rejected("b");
+  const auto pairs = TokenizePairs(records, tokenizer, {});
+  ASSERT_TRUE(pairs.ok()) << pairs.status();
+  EXPECT_EQ(Text(pairs->examples.at(0).prompt),
+            "<|user|>\n</s></s>\n<|assistant|>\n");
+  // The message's "</s>" is four letters, the template's the token.
+  EXPECT_EQ(std::count(pairs->examples[0].prompt.begin(),
+                       pairs->examples[0].prompt.end(), kEos),
+            1);
+  EXPECT_THAT(pairs->examples[0].chosen,
+              ElementsAre('a', '<', '/', 's', '>', kEos));
+  EXPECT_THAT(pairs->examples[0].rejected, ElementsAre('b', kEos));
 }
 
 }  // namespace

@@ -240,11 +240,31 @@ TEST(RowConverterTest, HostileRowsAreDropped) {
        {R"({"text":5})", R"({"prompt":{},"completion":"c"})",
         R"({"prompt":"p","chosen":1,"rejected":"b"})",
         R"({"prompt":"p","chosen":"a","rejected":"b","margin":"x"})",
-        R"({"messages":[{"role":"tool","content":"a"}]})",
+        R"({"messages":[{"role":"robot","content":"a"}]})",
         R"({"messages":[{"content":"a"}]})", R"({"messages":"a"})",
         R"({"messages":[{"role":"user"}]})"}) {
     ExpectDropped(row, DropReason::kBadField);
   }
+}
+
+TEST(RowConverterTest, ToolCallsAndReasoningAreKeptForTheTemplate) {
+  pb::Record record;
+  ASSERT_FALSE(Convert(R"({"tools":[{"name":"f"}],"messages":[
+      {"role":"user","content":"q"},
+      {"role":"assistant","tool_calls":[{"name":"f","arguments":{"x":1.5}}]},
+      {"role":"tool","content":"r","name":"f"},
+      {"role":"assistant","content":"a","reasoning_content":"t"}]})",
+                       record)
+                   .drop);
+  const pb::SftExample& sft = record.sft();
+  EXPECT_EQ(sft.tools(), R"([{"name":"f"}])");
+  ASSERT_EQ(sft.messages_size(), 4);
+  EXPECT_EQ(sft.messages(0).fields(), "");
+  EXPECT_EQ(sft.messages(1).fields(),
+            R"({"content":null,"tool_calls":)"
+            R"([{"name":"f","arguments":{"x":1.5}}]})");
+  EXPECT_EQ(sft.messages(2).fields(), R"({"name":"f"})");
+  EXPECT_EQ(sft.messages(3).fields(), R"({"reasoning_content":"t"})");
 }
 
 TEST(RowConverterTest, NulAndOtherEscapesSurvive) {
