@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "align/base/check.h"
-#include "align/base/threads.h"
-#include "align/dnnl/matmul.h"
 #include "align/kernels/log_softmax.h"
+#include "align/ops/head_chunks.h"
 #include "align/ops/ops.h"
 #include "align/tensor/tape.h"
 
@@ -16,83 +16,40 @@ namespace {
 
 using kernels::RowSums;
 
-// Vocabulary chunks stand at fixed places, so that a row's sums have one order.
-constexpr int64_t kChunk = 4096;
-constexpr int64_t kRowBlock = 16;
-
 // Everything about one call: R scored rows, D wide, V labels.
 struct Scoring {
-  Tensor rows;     // [R, D] hidden rows, gathered
-  LogitHead head;  // [V, D]
+  HeadChunks chunks;
   std::vector<int32_t> labels;
   std::vector<RowSums> sums;
   ScoreOptions options;
-  std::vector<Tensor> cached;  // scaled logits by chunk, or empty
 
-  int64_t count() const { return rows.dim(0); }
-  int64_t vocab() const { return head.dim(0); }
-  int64_t width() const { return head.dim(1); }
-  int64_t chunks() const { return (vocab() + kChunk - 1) / kChunk; }
+  int64_t count() const { return chunks.count(); }
 };
-
-template <class Body>
-void ForRows(int64_t count, const Body& body) {
-  ParallelFor((count + kRowBlock - 1) / kRowBlock, [&](int64_t block) {
-    const int64_t end = std::min(count, (block + 1) * kRowBlock);
-    for (int64_t row = block * kRowBlock; row < end; ++row) body(row);
-  });
-}
-
-// Scaled logits of all rows for the labels [begin, begin + n): out [R, n] with
-// `stride` floats from row to row.
-void ChunkLogits(const Tensor& rows, const LogitHead& head, int64_t begin,
-                 int64_t n, double temperature, float* out, int64_t stride) {
-  const int64_t count = rows.dim(0), d = rows.dim(1);
-  Matmul(RowMajor(rows.data(), count, d),
-         Transposed(RowMajor(head.data() + begin * d, n, d)), out, stride);
-  if (temperature == 1 && head.soft_cap == 0) return;
-  ForRows(count, [&](int64_t row) {
-    kernels::ScaleLogits(out + row * stride, n, static_cast<float>(temperature),
-                         static_cast<float>(head.soft_cap));
-  });
-}
-
-Tensor LogitsOfChunk(const Scoring& s, int64_t chunk) {
-  if (!s.cached.empty()) return s.cached[chunk];
-  const int64_t begin = chunk * kChunk;
-  const int64_t n = std::min(kChunk, s.vocab() - begin);
-  Tensor logits = Tensor::Empty({s.count(), n});
-  ChunkLogits(s.rows, s.head, begin, n, s.options.temperature, logits.data(),
-              n);
-  return logits;
-}
 
 // Runs over the chunks once: sums, and the labels' scaled logits.
 std::vector<float> Forward(Scoring& s, bool keep) {
   std::vector<float> label_logits(s.count());
   s.sums.assign(s.count(), RowSums());
   const bool moments = s.options.entropy || s.options.statistics;
-  std::vector<Tensor> kept;
-  for (int64_t chunk = 0; chunk < s.chunks(); ++chunk) {
-    const Tensor logits = LogitsOfChunk(s, chunk);
+  for (int64_t chunk = 0; chunk < s.chunks.chunks(); ++chunk) {
+    const Tensor logits = s.chunks.Logits(chunk);
     const int64_t n = logits.dim(1);
-    ForRows(s.count(), [&](int64_t row) {
+    ForHeadRows(s.count(), [&](int64_t row) {
       const float* z = logits.data() + row * n;
-      const int64_t label = s.labels[row] - chunk * kChunk;
+      const int64_t label = s.labels[row] - chunk * kHeadChunk;
       if (label >= 0 && label < n) label_logits[row] = z[label];
       kernels::AddChunk(z, n, moments, s.sums[row]);
     });
-    if (keep) kept.push_back(logits);
+    if (keep) s.chunks.Keep(logits);
   }
-  s.cached = std::move(kept);
   return label_logits;
 }
 
 // Turns the scaled logits of one chunk into gradients of the raw logits.
 Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad) {
-  Tensor dz = LogitsOfChunk(s, chunk);
+  Tensor dz = s.chunks.Logits(chunk);
   const int64_t n = dz.dim(1), count = s.count();
-  ForRows(count, [&](int64_t row) {
+  ForHeadRows(count, [&](int64_t row) {
     const RowSums& sums = s.sums[row];
     const bool entropy = s.options.entropy;
     kernels::LogitGradients(
@@ -101,28 +58,17 @@ Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad) {
          .log_sum_exp = sums.LogSumExp(),
          .row_entropy = entropy ? sums.Entropy() : 0,
          .temperature = static_cast<float>(s.options.temperature),
-         .soft_cap = static_cast<float>(s.head.soft_cap)},
-        s.labels[row] - chunk * kChunk, n, dz.data() + row * n);
+         .soft_cap = static_cast<float>(s.chunks.head().soft_cap)},
+        s.labels[row] - chunk * kHeadChunk, n, dz.data() + row * n);
   });
   return dz;
 }
 
-// Walks the chunks again; their cached logits are used up.
+// Walks the chunks again; their kept logits are used up.
 void BackwardScores(Scoring& s, const float* grad) {
-  const int64_t d = s.width();
-  for (int64_t chunk = 0; chunk < s.chunks(); ++chunk) {
-    const int64_t begin = chunk * kChunk;
-    const Tensor dz = ChunkGradients(s, chunk, grad);
-    const MatrixView dz_view = RowMajor(dz.data(), s.count(), dz.dim(1));
-    if (s.rows.requires_grad()) {
-      Matmul(dz_view, RowMajor(s.head.data() + begin * d, dz.dim(1), d),
-             s.rows.grad(), d, /*accumulate=*/true);
-    }
-    if (s.head.requires_grad()) {
-      Matmul(Transposed(dz_view), RowMajor(s.rows.data(), s.count(), d),
-             s.head.grad() + begin * d, d, /*accumulate=*/true);
-    }
-    if (!s.cached.empty()) s.cached[chunk] = Tensor();
+  for (int64_t chunk = 0; chunk < s.chunks.chunks(); ++chunk) {
+    s.chunks.AddGradients(chunk, ChunkGradients(s, chunk, grad));
+    s.chunks.Drop(chunk);
   }
 }
 
@@ -131,8 +77,8 @@ TokenStatistics Statistics(const Scoring& s,
   TokenStatistics statistics;
   for (int64_t row = 0; row < s.count(); ++row) {
     const RowSums& sums = s.sums[row];
-    statistics.mean_logit.push_back(
-        static_cast<float>(sums.logits / static_cast<double>(s.vocab())));
+    statistics.mean_logit.push_back(static_cast<float>(
+        sums.logits / static_cast<double>(s.chunks.vocab())));
     statistics.sum_squares.push_back(sums.SumSquaredProbabilities());
     statistics.label_is_argmax.push_back(label_logits[row] >= sums.maximum);
   }
@@ -156,26 +102,23 @@ TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
   ALIGN_CHECK(hidden.dim(1) == head.dim(1) && options.temperature > 0)
       << "[ScoreTokens] hidden " << ToString(hidden.shape()) << ", head "
       << ToString(head.shape()) << ", temperature " << options.temperature;
-  const auto scoring = std::make_shared<Scoring>(Scoring{.rows = {},
-                                                         .head = head,
-                                                         .labels = {},
-                                                         .sums = {},
-                                                         .options = options,
-                                                         .cached = {}});
-  Scoring& s = *scoring;
-  std::vector<int32_t> rows;
+  std::vector<int32_t> rows, labels;
   for (const ScoredToken& token : tokens) {
     ALIGN_CHECK(token.label >= 0 && token.label < head.dim(0))
         << "[ScoreTokens] label " << token.label << " of " << head.dim(0);
     rows.push_back(token.row);
-    s.labels.push_back(token.label);
+    labels.push_back(token.label);
   }
-  s.rows = GatherRows(hidden, rows);
+  const auto scoring = std::make_shared<Scoring>(Scoring{
+      .chunks = HeadChunks(GatherRows(hidden, rows), head, options.temperature),
+      .labels = std::move(labels),
+      .sums = {},
+      .options = options});
+  Scoring& s = *scoring;
   const bool recorded =
       GradEnabled() && (hidden.requires_grad() || head.requires_grad());
-  const int64_t bytes = s.count() * s.vocab() * int64_t{sizeof(float)};
   const std::vector<float> label_logits =
-      Forward(s, recorded && bytes <= options.head_cache_mb << 20);
+      Forward(s, recorded && s.chunks.bytes() <= options.head_cache_mb << 20);
 
   TokenScores scores;
   scores.values = Tensor::Empty({options.entropy ? 2 : 1, s.count()});
@@ -188,7 +131,7 @@ TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
   }
   if (options.statistics) scores.statistics = Statistics(s, label_logits);
   scores.values =
-      Record("ScoreTokens", scores.values, {s.rows, head},
+      Record("ScoreTokens", scores.values, {s.chunks.rows(), head},
              [scoring](const float* grad) { BackwardScores(*scoring, grad); });
   return scores;
 }
@@ -199,11 +142,11 @@ HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
   HeadLogits result;
   result.logits = Tensor::Empty({count, vocab});
   std::vector<RowSums> sums(count);
-  for (int64_t begin = 0; begin < vocab; begin += kChunk) {
-    const int64_t n = std::min(kChunk, vocab - begin);
-    ChunkLogits(hidden, head, begin, n, temperature,
-                result.logits.data() + begin, vocab);
-    ForRows(count, [&](int64_t row) {
+  for (int64_t begin = 0; begin < vocab; begin += kHeadChunk) {
+    const int64_t n = std::min(kHeadChunk, vocab - begin);
+    ComputeChunkLogits(hidden, head, begin, n, temperature,
+                       result.logits.data() + begin, vocab);
+    ForHeadRows(count, [&](int64_t row) {
       kernels::AddChunk(result.logits.data() + row * vocab + begin, n,
                         /*moments=*/false, sums[row]);
     });
