@@ -53,7 +53,8 @@ inline double LogOddsRatio(const Odds& w, const Odds& l) {
 // odds = p / (1 - p), p = exp(log pi / T):
 //   loss = NLL(y_w) - beta log sigmoid(log odds(y_w) - log odds(y_l))
 // Hong et al. 2024 (arXiv 2403.07691), eq. 6 and 7. Rewards are beta * mean
-// log-prob, as TRL's.
+// log-prob, as TRL's; metrics are its log_odds_chosen, the difference of the
+// log odds, and log_odds_ratio, the log sigmoid of that.
 inline PairLossResult OrpoPairLoss(const PairInputs& in,
                                    const OrpoOptions& options) {
   PairScores scores = ScorePairs(in, {.reference_free = true});
@@ -61,9 +62,14 @@ inline PairLossResult OrpoPairLoss(const PairInputs& in,
   PairLossResult out = ZeroResult(in, options.beta);
   out.chosen_rewards = options.beta * scores.chosen;
   out.rejected_rewards = options.beta * scores.rejected;
+  Eigen::ArrayXd &difference = out.metrics["log_odds_chosen"],
+                 &ratio = out.metrics["log_odds_ratio"];
+  difference = ratio = out.loss;
   for (Eigen::Index i = 0; i < out.loss.size(); ++i) {
     const Odds w = OddsOf(scores.chosen[i]), l = OddsOf(scores.rejected[i]);
-    const LogisticValues s = Logistic(LogOddsRatio(w, l));
+    difference[i] = LogOddsRatio(w, l);
+    const LogisticValues s = Logistic(difference[i]);
+    ratio[i] = s.log_p;
     out.loss[i] = -options.beta * s.log_p;
     const double slope = -options.beta * s.q;
     out.d_policy_chosen[i] = slope * w.slope * scores.chosen_slope[i];

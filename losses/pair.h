@@ -5,6 +5,7 @@
 #include <Eigen/Core>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -67,6 +68,8 @@ struct PairLossResult {
   Eigen::ArrayXd d_policy_chosen_head;
   Eigen::ArrayXd d_policy_rejected_head;
   Eigen::ArrayXd d_chosen_nll;
+  // What else is reported of the loss by TRL's names, one value a pair each.
+  std::map<std::string, Eigen::ArrayXd> metrics;
 };
 
 using PairLoss = std::function<PairLossResult(const PairInputs&)>;
@@ -121,7 +124,7 @@ inline double MeanLogRatio(const PairInputs& in) {
 inline PairLossResult ZeroResult(const PairInputs& in, double beta) {
   const Eigen::ArrayXd zeros = Eigen::ArrayXd::Zero(in.policy_chosen.size());
   const PairLogRatios ratios = LogRatios(in);
-  return {zeros, zeros, zeros, beta * ratios.chosen, beta * ratios.rejected,
+  return {zeros, zeros, zeros, beta * ratios.chosen, beta * ratios.rejected, {},
           {},    {},    {}};
 }
 

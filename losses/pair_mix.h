@@ -24,9 +24,10 @@ inline void AddWeighted(double weight, const Eigen::ArrayXd& from,
 }
 
 // A weighted sum of losses, one option set each. MPO (Wang et al. 2024,
-// arXiv 2411.10442, eq. 3) is 0.8 sigmoid + 0.2 bco_pair + 1.0 sft. Rewards are
-// those of the first term. If a term wants micro-batches, all get them. Only
-// terms that learn the prompt's tokens see in.chosen_nll.
+// arXiv 2411.10442, eq. 3) is 0.8 sigmoid + 0.2 bco_pair + 1.0 sft. Rewards,
+// and a metric that several terms have, are those of the first term. If a term
+// wants micro-batches, all get them. Only terms that learn the prompt's tokens
+// see in.chosen_nll.
 inline PairLossOrError MixPairLosses(const std::vector<PairLossTerm>& terms) {
   PairLossOrError out;
   if (terms.empty()) out.error = "loss: no terms; expected at least one";
@@ -69,6 +70,7 @@ inline PairLossOrError MixPairLosses(const std::vector<PairLossTerm>& terms) {
       AddWeighted(weight, part.d_policy_rejected_head,
                   sum.d_policy_rejected_head);
       AddWeighted(weight, part.d_chosen_nll, sum.d_chosen_nll);
+      sum.metrics.merge(part.metrics);
       if (sum.chosen_rewards.size() > 0) continue;
       sum.chosen_rewards = std::move(part.chosen_rewards);
       sum.rejected_rewards = std::move(part.rejected_rewards);

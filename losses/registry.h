@@ -1,9 +1,11 @@
 #pragma once
 
-// Every loss on pairs, on single replies and on sampled completions and every
-// estimator of advantages by name, and the machinery that registries share.
+// Every loss on pairs, on single replies, on sampled completions and on a
+// teacher's distributions and every estimator of advantages by name, and the
+// machinery that registries share.
 
 #include "losses/advantage_registry.h"
+#include "losses/distillation_registry.h"
 #include "losses/pair_mix.h"
 #include "losses/pair_registry.h"
 #include "losses/policy_registry.h"

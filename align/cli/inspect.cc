@@ -130,6 +130,17 @@ absl::Status AddEndOfTurn(const Arguments& arguments,
   return absl::OkStatus();
 }
 
+// What a loader of these examples gives first.
+template <class Batch, class Example>
+absl::StatusOr<Batch> FirstBatch(absl::StatusOr<Tokenized<Example>> tokenized,
+                                 const LoaderOptions& options) {
+  if (!tokenized.ok()) return tokenized.status();
+  ALIGN_ASSIGN_OR_RETURN(auto loader,
+                         (Loader<Example, Batch>::Create(
+                             std::move(tokenized->examples), options)));
+  return *loader.Next();
+}
+
 }  // namespace
 
 absl::Status SampleCommand(const Arguments& arguments) {
@@ -184,24 +195,32 @@ absl::Status ShowBatchCommand(const Arguments& arguments) {
   ALIGN_ASSIGN_OR_RETURN(options.batch_size,
                          arguments.GetInteger("batch-size", 2, 1, 4096));
   PackedBatch packed;
+  std::vector<std::string> notes;
   if (records[0].has_preference()) {
-    ALIGN_ASSIGN_OR_RETURN(Tokenized<PairExample> pairs,
-                           TokenizePairs(records, *tokenizer, {}));
     ALIGN_ASSIGN_OR_RETURN(
-        PairLoader loader,
-        PairLoader::Create(std::move(pairs.examples), options));
-    packed = loader.Next()->packed;
+        const PreferenceBatch batch,
+        (FirstBatch<PreferenceBatch>(TokenizePairs(records, *tokenizer, {}),
+                                     options)));
+    packed = batch.packed;
+  } else if (records[0].has_unpaired()) {
+    ALIGN_ASSIGN_OR_RETURN(
+        const UnpairedBatch batch,
+        (FirstBatch<UnpairedBatch>(TokenizeUnpaired(records, *tokenizer, {}),
+                                   options)));
+    packed = batch.packed;
+    for (const uint8_t desirable : batch.desirable) {
+      notes.emplace_back(desirable != 0 ? "desirable" : "undesirable");
+    }
   } else {
-    ALIGN_ASSIGN_OR_RETURN(Tokenized<SftExample> examples,
-                           records[0].has_text()
-                               ? TokenizeTextBlocks(records, *tokenizer, {})
-                               : TokenizeSft(records, *tokenizer, {}));
     ALIGN_ASSIGN_OR_RETURN(
-        SftLoader loader,
-        SftLoader::Create(std::move(examples.examples), options));
-    packed = loader.Next()->packed;
+        const SftBatch batch,
+        (FirstBatch<SftBatch>(records[0].has_text()
+                                  ? TokenizeTextBlocks(records, *tokenizer, {})
+                                  : TokenizeSft(records, *tokenizer, {}),
+                              options)));
+    packed = batch.packed;
   }
-  std::fputs(ShowBatch(packed, *tokenizer).c_str(), stdout);
+  std::fputs(ShowBatch(packed, *tokenizer, notes).c_str(), stdout);
   return absl::OkStatus();
 }
 

@@ -1,4 +1,4 @@
-// `align list losses`: the four registries as text and as Markdown.
+// `align list losses`: the registries as text and as Markdown.
 
 #include <cstdio>
 
@@ -63,6 +63,10 @@ std::string NeedsOf(const losses::PolicyNeeds& needs) {
                 {needs.coupled, "whole step"}});
 }
 
+std::string NeedsOf(const losses::DistillationNeeds& needs) {
+  return Needs({{needs.teacher, "teacher"}});
+}
+
 std::string NeedsOf(const losses::AdvantageNeeds& needs) {
   return Needs({{needs.groups, "groups"},
                 {needs.values, "critic"},
@@ -91,6 +95,8 @@ std::vector<Kind> Kinds() {
                    losses::ListOptions<losses::PairModifiers>()),
           MakeKind("loss on single replies", losses::UnpairedLosses()),
           MakeKind("loss on sampled replies", losses::PolicyLosses()),
+          MakeKind("loss on a teacher's distributions",
+                   losses::DistillationLosses()),
           MakeKind("advantages", losses::AdvantageEstimators())};
 }
 

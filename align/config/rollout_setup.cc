@@ -94,6 +94,18 @@ absl::StatusOr<std::unique_ptr<Model>> LoadReference(
   return reference;
 }
 
+absl::Status CheckPromptRoom(const pb::TrainConfig& config, int64_t longest,
+                             int64_t positions) {
+  const int64_t sampled = config.sampling().max_new_tokens();
+  if (longest + sampled <= positions) return absl::OkStatus();
+  return InvalidArgument("data.max_prompt_length: the longest prompt has " +
+                         std::to_string(longest) + " tokens, which with " +
+                         std::to_string(sampled) +
+                         " of sampling.max_new_tokens is more than the "
+                         "model's " +
+                         std::to_string(positions) + " positions");
+}
+
 absl::StatusOr<PromptBatch> ReadPrompts(const pb::TrainConfig& config,
                                         const TrainRun& run) {
   ALIGN_ASSIGN_OR_RETURN(const std::vector<PromptExample> examples,
@@ -106,17 +118,9 @@ absl::StatusOr<PromptBatch> ReadPrompts(const pb::TrainConfig& config,
     batch.numbers.push_back(example.number);
     longest = std::max(longest, example.prompt.size());
   }
-  const int64_t needed =
-      static_cast<int64_t>(longest) + config.sampling().max_new_tokens();
-  const int64_t positions = run.model->config().max_position_embeddings;
-  if (needed > positions) {
-    return InvalidArgument(
-        "data.max_prompt_length: the longest prompt has " +
-        std::to_string(longest) + " tokens, which with " +
-        std::to_string(config.sampling().max_new_tokens()) +
-        " of sampling.max_new_tokens is more than the model's " +
-        std::to_string(positions) + " positions");
-  }
+  ALIGN_RETURN_IF_ERROR(
+      CheckPromptRoom(config, static_cast<int64_t>(longest),
+                      run.model->config().max_position_embeddings));
   return batch;
 }
 

@@ -54,8 +54,12 @@ absl::StatusOr<LoadedReward> LoadReward(const std::string& key,
 absl::StatusOr<std::unique_ptr<Model>> LoadReference(
     const pb::TrainConfig& config, const Model& policy);
 
-// The prompts of data.train. kInvalidArgument when the longest leaves no room
-// for sampling.max_new_tokens.
+// kInvalidArgument when the longest prompt, of so many tokens, leaves no room
+// in so many positions for sampling.max_new_tokens.
+absl::Status CheckPromptRoom(const pb::TrainConfig& config, int64_t longest,
+                             int64_t positions);
+
+// The prompts of data.train. Errors of reading and of CheckPromptRoom.
 absl::StatusOr<PromptBatch> ReadPrompts(const pb::TrainConfig& config,
                                         const TrainRun& run);
 

@@ -71,6 +71,14 @@ absl::StatusOr<std::vector<Example>> ReadExamples(const pb::DataConfig& data,
   return examples;
 }
 
+absl::StatusOr<Tokenized<SftExample>> TokenizeTextOrSft(
+    const std::vector<pb::Record>& records, const Tokenizer& tokenizer,
+    const TokenizeOptions& options) {
+  const bool text = !records.empty() && records[0].has_text();
+  return text ? TokenizeTextBlocks(records, tokenizer, options)
+              : TokenizeSft(records, tokenizer, options);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
@@ -79,9 +87,28 @@ absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
   ALIGN_ASSIGN_OR_RETURN(options.replies, RepliesOf(data));
   return ReadExamples<SftExample>(
       data, [&](const std::vector<pb::Record>& records) {
-        const bool text = !records.empty() && records[0].has_text();
-        return text ? TokenizeTextBlocks(records, tokenizer, options)
-                    : TokenizeSft(records, tokenizer, options);
+        return TokenizeTextOrSft(records, tokenizer, options);
+      });
+}
+
+absl::StatusOr<std::vector<SftExample>> ReadDistillationExamples(
+    const pb::DataConfig& data, const Tokenizer& tokenizer) {
+  const TokenizeOptions options = OptionsOf(data);
+  return ReadExamples<SftExample>(
+      data,
+      [&](const std::vector<pb::Record>& records)
+          -> absl::StatusOr<Tokenized<SftExample>> {
+        const bool prompts = !records.empty() && (records[0].has_prompt() ||
+                                                  records[0].has_preference());
+        if (!prompts) return TokenizeTextOrSft(records, tokenizer, options);
+        ALIGN_ASSIGN_OR_RETURN(Tokenized<PromptExample> tokenized,
+                               TokenizePrompts(records, tokenizer, options));
+        Tokenized<SftExample> result{.counts = std::move(tokenized.counts)};
+        for (PromptExample& example : tokenized.examples) {
+          result.examples.push_back({.prompt = std::move(example.prompt),
+                                     .id = std::move(example.id)});
+        }
+        return result;
       });
 }
 

@@ -18,6 +18,10 @@ absl::StatusOr<std::vector<SftExample>> ReadSftExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer);
 absl::StatusOr<std::vector<PairExample>> ReadPairExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer);
+// The same as ReadSftExamples, and prompts (also those of pairs) without a
+// reply.
+absl::StatusOr<std::vector<SftExample>> ReadDistillationExamples(
+    const pb::DataConfig& data, const Tokenizer& tokenizer);
 // Labelled replies, and pairs taken apart.
 absl::StatusOr<std::vector<UnpairedExample>> ReadUnpairedExamples(
     const pb::DataConfig& data, const Tokenizer& tokenizer);

@@ -13,6 +13,7 @@
 #include "align/train/checkpoint.h"
 #include "align/train/coupled.h"
 #include "align/train/preference_objective.h"
+#include "align/train/prompt_density.h"
 #include "align/train/reference.h"
 #include "align/train/reward_objective.h"
 #include "align/train/sft_objective.h"
@@ -40,16 +41,48 @@ absl::StatusOr<train::NamedPairLoss> PairLossOf(const pb::TrainConfig& config) {
 absl::StatusOr<train::NamedUnpairedLoss> UnpairedLossOf(
     const pb::TrainConfig& config) {
   const pb::LossConfig& loss = config.loss(0);
-  ALIGN_ASSIGN_OR_RETURN(
-      const train::NamedUnpairedLoss made,
-      train::MakeUnpairedLoss(loss.name(), ValuesOf(loss.options())));
-  if (made.needs.density_ratio) {
+  return train::MakeUnpairedLoss(loss.name(), ValuesOf(loss.options()));
+}
+
+// Whether every undesirable reply has the weight that `needs` asks for.
+absl::Status CheckDensityRatios(const std::vector<UnpairedExample>& replies,
+                                const losses::UnpairedNeeds& needs) {
+  if (!needs.density_ratio) return absl::OkStatus();
+  for (const UnpairedExample& reply : replies) {
+    if (reply.desirable || reply.density_ratio) continue;
     return InvalidArgument(
-        "loss " + loss.name() +
-        ": udm = true; expected false, because records have no density ratio "
-        "of their prompts (a program can give UnpairedExample its own)");
+        "data.train: record " + reply.id +
+        " has no density_ratio; a loss with udm = true expects one in every "
+        "undesirable record, or prompt_embedder to estimate it with");
   }
-  return made;
+  return absl::OkStatus();
+}
+
+// Fills in what records lack, with the model of prompt_embedder.
+absl::Status EstimateRatios(const pb::TrainConfig& config, const Model& policy,
+                            std::vector<UnpairedExample>& replies) {
+  if (!config.has_prompt_embedder()) return absl::OkStatus();
+  const absl::StatusOr<std::unique_ptr<Model>> embedder =
+      LoadModel(config.prompt_embedder());
+  if (!embedder.ok()) return Annotate(embedder.status(), "prompt_embedder");
+  if ((*embedder)->config().vocab_size != policy.config().vocab_size) {
+    return InvalidArgument("prompt_embedder: " + config.prompt_embedder() +
+                           " has " +
+                           std::to_string((*embedder)->config().vocab_size) +
+                           " ids; expected the policy's " +
+                           std::to_string(policy.config().vocab_size));
+  }
+  return train::EstimateDensityRatios(
+      **embedder, Rng(config.loop().seed()).Fork("density_ratios"), {},
+      replies);
+}
+
+// prompt_embedder is a key only where something `reads` it.
+absl::Status CheckEmbedderKey(const pb::TrainConfig& config, bool reads) {
+  if (reads || !config.has_prompt_embedder()) return absl::OkStatus();
+  return InvalidArgument(
+      "prompt_embedder: nothing weighs prompts; expected method 'unpaired' and "
+      "loss bco with udm = true");
 }
 
 // Bradley-Terry with the options of `config.loss`.
@@ -216,6 +249,8 @@ absl::Status PrepareUnpaired(const pb::TrainConfig& config,
                              TrainRun& run) {
   ALIGN_ASSIGN_OR_RETURN(const train::NamedUnpairedLoss loss,
                          UnpairedLossOf(config));
+  ALIGN_RETURN_IF_ERROR(EstimateRatios(config, *run.model, replies));
+  ALIGN_RETURN_IF_ERROR(CheckDensityRatios(replies, loss.needs));
   LoaderOptions options = LoaderOptionsOf(config);
   options.mismatch_group = MismatchGroup(config, loss);
   ALIGN_ASSIGN_OR_RETURN(train::ReferenceLogProbs reference,
@@ -274,6 +309,7 @@ absl::Status CheckLossKeys(const pb::TrainConfig& config) {
 
 absl::Status ResolveLosses(pb::TrainConfig& config) {
   const std::string& method = config.method();
+  ALIGN_RETURN_IF_ERROR(CheckEmbedderKey(config, method == "unpaired"));
   if (method != "sft" && method != "reward" && method != "preference" &&
       method != "unpaired") {
     return absl::OkStatus();
@@ -287,6 +323,7 @@ absl::Status ResolveLosses(pb::TrainConfig& config) {
   if (pairs) return PairLossOf(config).status();
   ALIGN_ASSIGN_OR_RETURN(const train::NamedUnpairedLoss loss,
                          UnpairedLossOf(config));
+  ALIGN_RETURN_IF_ERROR(CheckEmbedderKey(config, loss.needs.density_ratio));
   if (loss.needs.mismatched && MismatchGroup(config, loss) < 2) {
     return InvalidArgument(
         "data.batch_size: " + std::to_string(config.data().batch_size()) +

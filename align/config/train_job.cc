@@ -14,6 +14,7 @@
 #include "align/config/run_events.h"
 #include "align/config/settings.h"
 #include "align/config/train_feeds.h"
+#include "align/config/train_gkd.h"
 #include "align/config/train_grpo.h"
 #include "align/config/train_ppo.h"
 #include "align/config/train_run.h"
@@ -87,6 +88,10 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   }
   if (config.method() == "grpo") {
     ALIGN_RETURN_IF_ERROR(PrepareGrpo(config, stop, run));
+    return run;
+  }
+  if (config.method() == "gkd") {
+    ALIGN_RETURN_IF_ERROR(PrepareGkd(config, stop, run));
     return run;
   }
   run.model->trained().EnableGradients();
@@ -215,8 +220,8 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
 }  // namespace
 
 absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
-  const std::vector<std::string> methods = {"sft",      "reward", "preference",
-                                            "unpaired", "ppo",    "grpo"};
+  const std::vector<std::string> methods = {
+      "sft", "reward", "preference", "unpaired", "ppo", "grpo", "gkd"};
   if (std::ranges::count(methods, config.method()) == 0) {
     return InvalidArgument(
         losses::UnknownName("method:", config.method(), methods));
@@ -247,6 +252,7 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   ALIGN_RETURN_IF_ERROR(CheckLossKeys(config));
   ALIGN_RETURN_IF_ERROR(ResolvePpoConfig(config));
   ALIGN_RETURN_IF_ERROR(ResolveGrpoConfig(config));
+  ALIGN_RETURN_IF_ERROR(ResolveGkdConfig(config));
   if (!SamplesReplies(config)) {
     pb::DataConfig* data = config.mutable_data();
     ALIGN_DEFAULT(data, batch_size, 8);
@@ -270,6 +276,10 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
       config.method() == "reward" ? "reward model" : "policy", *model, trained);
   if (HoldsReference(config)) {
     ALIGN_ASSIGN_OR_RETURN(held.emplace_back(), HeldReference(config, *model));
+  } else if (config.method() == "gkd") {
+    ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
+                           GkdModelsBeside(config));
+    held.insert(held.end(), beside.begin(), beside.end());
   } else if (SamplesReplies(config)) {
     ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
                            config.method() == "ppo"

@@ -69,7 +69,9 @@ absl::Status ResolvePpoConfig(pb::TrainConfig& config) {
     const bool samples = SamplesReplies(config);
     const char* key = nullptr;
     if (config.has_reward() && !samples) key = "reward";
-    if (config.has_sampling() && !samples) key = "sampling";
+    if (config.has_sampling() && !samples && config.method() != "gkd") {
+      key = "sampling";
+    }
     if (config.has_ppo()) key = "ppo";
     if (config.has_value_model()) key = "value_model";
     if (key == nullptr) return absl::OkStatus();

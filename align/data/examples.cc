@@ -284,6 +284,11 @@ class RecordTokenizer {
   TokenizeCounts counts_;
 };
 
+std::optional<double> DensityRatioOf(const pb::UnpairedExample& example) {
+  if (!example.has_density_ratio()) return std::nullopt;
+  return example.density_ratio();
+}
+
 absl::Status AtRecord(const absl::Status& status, const std::string& name) {
   return Annotate(status, "record " + name);
 }
@@ -328,11 +333,13 @@ absl::StatusOr<Tokenized<UnpairedExample>> TokenizeUnpaired(
       rejected.push_back({.prompt = (*pair)->prompt,
                           .completion = std::move((*pair)->rejected),
                           .desirable = false,
-                          .id = name + "/rejected"});
+                          .id = name + "/rejected",
+                          .density_ratio = 1});
       result.examples.push_back({.prompt = std::move((*pair)->prompt),
                                  .completion = std::move((*pair)->chosen),
                                  .desirable = true,
-                                 .id = name + "/chosen"});
+                                 .id = name + "/chosen",
+                                 .density_ratio = 1});
     } else if (record.has_unpaired()) {
       const std::string name = NameOf(record.unpaired(), i);
       auto example = rules.Completion(record.unpaired());
@@ -342,7 +349,8 @@ absl::StatusOr<Tokenized<UnpairedExample>> TokenizeUnpaired(
           {.prompt = std::move((*example)->prompt),
            .completion = std::move((*example)->completion),
            .desirable = record.unpaired().label(),
-           .id = name});
+           .id = name,
+           .density_ratio = DensityRatioOf(record.unpaired())});
     } else {
       return WrongKind(record, i, "labelled reply or preference pair");
     }

@@ -68,8 +68,9 @@ struct UnpairedExample {
   bool desirable = false;
   std::string id;
   // Density of the prompt among desirable examples over that among undesirable
-  // ones; 1: not estimated.
-  double density_ratio = 1;
+  // ones; empty: not known. Of pairs taken apart it is 1: both have all
+  // prompts.
+  std::optional<double> density_ratio = {};
 };
 
 struct PromptExample {

@@ -193,7 +193,7 @@ UnpairedBatch Pack(const std::vector<UnpairedExample>& examples,
     batch.packed.AppendCompletion(prompts.back(), example.completion);
     batch.ids.push_back(example.id);
     batch.desirable.push_back(example.desirable ? 1 : 0);
-    batch.density_ratios.push_back(example.density_ratio);
+    batch.density_ratios.push_back(example.density_ratio.value_or(1));
   }
   batch.mismatched = !partners.empty();
   for (size_t i = 0; i < partners.size(); ++i) {

@@ -174,6 +174,17 @@ Outcome ReadLabel(const char* key, const element& value,
   return std::nullopt;
 }
 
+Outcome ReadDensityRatio(const object& row, pb::UnpairedExample& example) {
+  const auto value = FindField(row, "density_ratio");
+  double ratio = 0;
+  if (!value) return std::nullopt;
+  if (value->get(ratio) != simdjson::SUCCESS || !(ratio > 0)) {
+    return BadField("density_ratio", "a number above 0");
+  }
+  example.set_density_ratio(ratio);
+  return std::nullopt;
+}
+
 // All but the last message, an assistant's, are the prompt.
 Outcome ReadLabelledMessages(std::string_view key, const element& value,
                              pb::UnpairedExample& example) {
@@ -253,7 +264,8 @@ Outcome ReadUnpaired(const object& row, const char* label, RowShape& shape,
   if (auto drop = ReadLabel(label, *FindField(row, label), example)) {
     return drop;
   }
-  Outcome drop;
+  Outcome drop = ReadDensityRatio(row, example);
+  if (drop) return drop;
   if (const auto completion = FindField(row, "completion")) {
     shape = RowShape::kLabelled;
     drop = ReadPrompt(*FindField(row, "prompt"), *example.mutable_prompt());

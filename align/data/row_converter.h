@@ -36,6 +36,7 @@ struct RowOutcome {
 // A `label` (true or false, 1 or 0; LLaMA-Factory's `kto_tag` too) beside a
 // prompt and a completion, or beside messages that end with the assistant's,
 // makes the row an unpaired example: half of those replies are to be avoided.
+// A `density_ratio` (a number above 0) of its prompt is kept with it.
 class RowConverter {
  public:
   // Rows nested deeper than max_depth are bad JSON.

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "align/base/check.h"
 #include "align/text/utf8.h"
 
 namespace align {
@@ -88,10 +89,10 @@ std::string Range(int64_t begin, int64_t length) {
   return range;
 }
 
-// `sequence` is -1 for a prompt.
+// `sequence` is -1 for a prompt; `note`, unless empty, follows it.
 std::string ShowSegment(const PackedBatch& batch, int32_t index,
-                        int32_t sequence, const ScoredRows& scored,
-                        const Tokenizer& tokenizer) {
+                        int32_t sequence, const std::string& note,
+                        const ScoredRows& scored, const Tokenizer& tokenizer) {
   const Segment& segment = batch.segments[index];
   SegmentText text(tokenizer);
   int64_t scored_tokens = 0;
@@ -112,6 +113,7 @@ std::string ShowSegment(const PackedBatch& batch, int32_t index,
     out += ": prompt";
   } else {
     out += ": sequence " + std::to_string(sequence);
+    if (!note.empty()) out += ", " + note + ",";
     out += " on segment " + std::to_string(segment.prefix);
   }
   out += ", positions " + Range(segment.position, segment.length);
@@ -125,7 +127,12 @@ std::string ShowSegment(const PackedBatch& batch, int32_t index,
 
 }  // namespace
 
-std::string ShowBatch(const PackedBatch& batch, const Tokenizer& tokenizer) {
+std::string ShowBatch(const PackedBatch& batch, const Tokenizer& tokenizer,
+                      std::span<const std::string> notes) {
+  ALIGN_CHECK(notes.empty() ||
+              notes.size() == static_cast<size_t>(batch.sequences))
+      << "[ShowBatch] " << notes.size() << " notes for " << batch.sequences
+      << " sequences";
   ScoredRows scored;
   for (const ScoredToken& token : batch.scored) {
     scored.insert({token.row, token.sequence});
@@ -138,8 +145,10 @@ std::string ShowBatch(const PackedBatch& batch, const Tokenizer& tokenizer) {
   for (int32_t i = 0; i < batch.segments.count(); ++i) {
     // Completions are numbered in the order in which they were appended.
     const bool is_prompt = batch.segments[i].prefix < 0;
-    out +=
-        ShowSegment(batch, i, is_prompt ? -1 : sequences++, scored, tokenizer);
+    const int32_t sequence = is_prompt ? -1 : sequences++;
+    out += ShowSegment(batch, i, sequence,
+                       is_prompt || notes.empty() ? "" : notes[sequence],
+                       scored, tokenizer);
   }
   return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "align/ops/packed_batch.h"
@@ -19,6 +20,9 @@ namespace align {
 // Tokens that are scored stand between ⟦ and ⟧. Control tokens are shown by
 // name; line ends, tabs, backslashes and bytes that are not printable UTF-8 by
 // an escape (\n, \t, \\, \xNN). The tokenizer must know every id of the batch.
-std::string ShowBatch(const PackedBatch& batch, const Tokenizer& tokenizer);
+// `notes`, one a sequence unless empty, follow the sequence's number:
+// "segment 1: sequence 0, desirable, on segment 0, ...".
+std::string ShowBatch(const PackedBatch& batch, const Tokenizer& tokenizer,
+                      std::span<const std::string> notes = {});
 
 }  // namespace align

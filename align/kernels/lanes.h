@@ -186,6 +186,34 @@ Float ExpLanes(Float x) {
 inline Float8 Exp8(Float8 x) { return ExpLanes(x); }
 inline Wide ExpWide(Wide x) { return ExpLanes(x); }
 
+// log x to about one ulp (Cephes' logf polynomial) for x >= 1.2e-38, below
+// which it is that of 1.2e-38; NaN for NaN.
+inline Float8 Log8(Float8 x) {
+  const Float8 low = Broadcast8(1.17549435e-38f);
+  const Int8 bits = (Int8)Max8(x, low);
+  const Float8 one = Broadcast8(1.0f);
+  // x = m 2^e with m in [sqrt(1/2), sqrt(2)), where the polynomial holds.
+  Float8 e = __builtin_convertvector((bits >> 23) - 126, Float8);
+  Float8 m = (Float8)((bits & 0x007FFFFF) | 0x3F000000);
+  const Int8 small = m < Broadcast8(0.707106781f);
+  e = small ? e - one : e;
+  m = (small ? m + m : m) - one;
+  Float8 p = Broadcast8(7.0376836292e-2f);
+  p = Fma8(p, m, Broadcast8(-1.1514610310e-1f));
+  p = Fma8(p, m, Broadcast8(1.1676998740e-1f));
+  p = Fma8(p, m, Broadcast8(-1.2420140846e-1f));
+  p = Fma8(p, m, Broadcast8(1.4249322787e-1f));
+  p = Fma8(p, m, Broadcast8(-1.6668057665e-1f));
+  p = Fma8(p, m, Broadcast8(2.0000714765e-1f));
+  p = Fma8(p, m, Broadcast8(-2.4999993993e-1f));
+  p = Fma8(p, m, Broadcast8(3.3333331174e-1f));
+  const Float8 z = m * m;
+  Float8 y = Fma8(e, Broadcast8(-2.12194440e-4f), p * m * z);
+  y = Fma8(z, Broadcast8(-0.5f), y);
+  const Float8 result = Fma8(e, Broadcast8(0.693359375f), m + y);
+  return x == x ? result : x;
+}
+
 // tanh x to about one ulp (Cephes' tanhf): a polynomial near zero, where
 // 1 - 2 / (e^2x + 1) cancels.
 template <class Float>

@@ -2,16 +2,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "align/base/check.h"
 #include "align/base/profile.h"
-#include "align/base/threads.h"
-#include "align/dnnl/matmul.h"
-#include "align/kernels/bf16.h"
 #include "align/kernels/log_softmax.h"
+#include "align/ops/head_chunks.h"
 #include "align/ops/ops.h"
-#include "align/ops/packed_weight.h"
 #include "align/tensor/tape.h"
 
 namespace align {
@@ -19,89 +17,42 @@ namespace {
 
 using kernels::RowSums;
 
-// Vocabulary chunks stand at fixed places, so that a row's sums have one order.
-constexpr int64_t kChunk = 4096;
-constexpr int64_t kRowBlock = 16;
-
 // Everything about one call: R scored rows, D wide, V labels.
 struct Scoring {
-  Tensor rows;     // [R, D] hidden rows, gathered
-  LogitHead head;  // [V, D]
+  HeadChunks chunks;
   std::vector<int32_t> labels;
   std::vector<RowSums> sums;
   ScoreOptions options;
-  std::vector<Tensor> cached;  // scaled logits by chunk, or empty
 
-  int64_t count() const { return rows.dim(0); }
-  int64_t vocab() const { return head.dim(0); }
-  int64_t width() const { return head.dim(1); }
-  int64_t chunks() const { return (vocab() + kChunk - 1) / kChunk; }
+  int64_t count() const { return chunks.count(); }
 };
-
-template <class Body>
-void ForRows(int64_t count, const Body& body) {
-  ParallelFor((count + kRowBlock - 1) / kRowBlock, [&](int64_t block) {
-    const int64_t end = std::min(count, (block + 1) * kRowBlock);
-    for (int64_t row = block * kRowBlock; row < end; ++row) body(row);
-  });
-}
-
-// The rows [begin, begin + n) of the head, [n, D].
-MatrixView HeadRows(const LogitHead& head, int64_t begin, int64_t n) {
-  return RowMajor(head.data() + begin * head.dim(1), n, head.dim(1));
-}
-
-// Scaled logits of all rows for the labels [begin, begin + n): out [R, n].
-void ChunkLogits(const Tensor& rows, const LogitHead& head, int64_t begin,
-                 int64_t n, double temperature, float* out) {
-  MultiplyByWeight(ProductRows(rows, PrecisionOf(head)), head,
-                   Transposed(HeadRows(head, begin, n)), out);
-  if (temperature == 1 && head.soft_cap == 0) return;
-  ForRows(rows.dim(0), [&](int64_t row) {
-    kernels::ScaleLogits(out + row * n, n, static_cast<float>(temperature),
-                         static_cast<float>(head.soft_cap));
-  });
-}
-
-Tensor LogitsOfChunk(const Scoring& s, int64_t chunk) {
-  if (!s.cached.empty()) return s.cached[chunk];
-  const int64_t begin = chunk * kChunk;
-  const int64_t n = std::min(kChunk, s.vocab() - begin);
-  Tensor logits = Tensor::Empty({s.count(), n});
-  ChunkLogits(s.rows, s.head, begin, n, s.options.temperature, logits.data());
-  return logits;
-}
 
 // Runs over the chunks once: sums, and the labels' scaled logits.
 std::vector<float> Forward(Scoring& s, bool keep) {
   std::vector<float> label_logits(s.count());
   s.sums.assign(s.count(), RowSums());
   const bool moments = s.options.entropy || s.options.statistics;
-  std::vector<Tensor> kept;
-  for (int64_t chunk = 0; chunk < s.chunks(); ++chunk) {
-    const Tensor logits = LogitsOfChunk(s, chunk);
+  for (int64_t chunk = 0; chunk < s.chunks.chunks(); ++chunk) {
+    const Tensor logits = s.chunks.Logits(chunk);
     const int64_t n = logits.dim(1);
     const ProfileScope scope("log-sum-exp");
-    ForRows(s.count(), [&](int64_t row) {
+    ForHeadRows(s.count(), [&](int64_t row) {
       const float* z = logits.data() + row * n;
-      const int64_t label = s.labels[row] - chunk * kChunk;
+      const int64_t label = s.labels[row] - chunk * kHeadChunk;
       if (label >= 0 && label < n) label_logits[row] = z[label];
       kernels::AddChunk(z, n, moments, s.sums[row]);
     });
-    if (keep) kept.push_back(logits);
+    if (keep) s.chunks.Keep(logits);
   }
-  s.cached = std::move(kept);
   return label_logits;
 }
 
-// Turns the scaled logits of one chunk into gradients of the raw logits; rounds
-// them too, while a row is in the cache, when `rounded` is not null.
-Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad,
-                      Bf16* rounded) {
-  Tensor dz = LogitsOfChunk(s, chunk);
+// Turns row after row of a chunk's scaled logits into gradients of the raw
+// ones.
+void AddChunkGradients(Scoring& s, int64_t chunk, const float* grad) {
+  Tensor dz = s.chunks.Logits(chunk);
   const int64_t n = dz.dim(1), count = s.count();
-  const ProfileScope scope("logit gradients");
-  ForRows(count, [&](int64_t row) {
+  s.chunks.AddGradients(chunk, dz, [&](int64_t row) {
     const RowSums& sums = s.sums[row];
     const bool entropy = s.options.entropy;
     kernels::LogitGradients(
@@ -110,35 +61,16 @@ Tensor ChunkGradients(const Scoring& s, int64_t chunk, const float* grad,
          .log_sum_exp = sums.LogSumExp(),
          .row_entropy = entropy ? sums.Entropy() : 0,
          .temperature = static_cast<float>(s.options.temperature),
-         .soft_cap = static_cast<float>(s.head.soft_cap)},
-        s.labels[row] - chunk * kChunk, n, dz.data() + row * n);
-    if (rounded != nullptr) {
-      kernels::RoundToBf16(dz.data() + row * n, n, rounded + row * n);
-    }
+         .soft_cap = static_cast<float>(s.chunks.head().soft_cap)},
+        s.labels[row] - chunk * kHeadChunk, n, dz.data() + row * n);
   });
-  return dz;
 }
 
-// Walks the chunks again; their cached logits are used up.
+// Walks the chunks again; their kept logits are used up.
 void BackwardScores(Scoring& s, const float* grad) {
-  const int64_t d = s.width();
-  const bool bf16 = PrecisionOf(s.head) == Precision::kBf16;
-  for (int64_t chunk = 0; chunk < s.chunks(); ++chunk) {
-    const int64_t begin = chunk * kChunk;
-    const Storage rounded = bf16 ? AllocateBf16(s.count() * kChunk) : Storage();
-    const Tensor dz =
-        ChunkGradients(s, chunk, grad, bf16 ? AsBf16(rounded) : nullptr);
-    const ProductRows dz_rows(dz.data(), rounded, s.count(), dz.dim(1));
-    if (s.rows.requires_grad()) {
-      const Tensor::GradTarget target = s.rows.TakeGrad();
-      MultiplyByWeight(dz_rows, s.head, HeadRows(s.head, begin, dz.dim(1)),
-                       target.data, target.accumulate);
-    }
-    if (s.head.requires_grad()) {
-      AddOuterProducts(dz_rows, ProductRows(s.rows, PrecisionOf(s.head)),
-                       PrecisionOf(s.head), s.head.grad() + begin * d);
-    }
-    if (!s.cached.empty()) s.cached[chunk] = Tensor();
+  for (int64_t chunk = 0; chunk < s.chunks.chunks(); ++chunk) {
+    AddChunkGradients(s, chunk, grad);
+    s.chunks.Drop(chunk);
   }
 }
 
@@ -147,8 +79,8 @@ TokenStatistics Statistics(const Scoring& s,
   TokenStatistics statistics;
   for (int64_t row = 0; row < s.count(); ++row) {
     const RowSums& sums = s.sums[row];
-    statistics.mean_logit.push_back(
-        static_cast<float>(sums.logits / static_cast<double>(s.vocab())));
+    statistics.mean_logit.push_back(static_cast<float>(
+        sums.logits / static_cast<double>(s.chunks.vocab())));
     statistics.sum_squares.push_back(sums.SumSquaredProbabilities());
     statistics.label_is_argmax.push_back(label_logits[row] >= sums.maximum);
   }
@@ -174,26 +106,23 @@ TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
   ALIGN_CHECK(hidden.dim(1) == head.dim(1) && options.temperature > 0)
       << "[ScoreTokens] hidden " << ToString(hidden.shape()) << ", head "
       << ToString(head.shape()) << ", temperature " << options.temperature;
-  const auto scoring = std::make_shared<Scoring>(Scoring{.rows = {},
-                                                         .head = head,
-                                                         .labels = {},
-                                                         .sums = {},
-                                                         .options = options,
-                                                         .cached = {}});
-  Scoring& s = *scoring;
-  std::vector<int32_t> rows;
+  std::vector<int32_t> rows, labels;
   for (const ScoredToken& token : tokens) {
     ALIGN_CHECK(token.label >= 0 && token.label < head.dim(0))
         << "[ScoreTokens] label " << token.label << " of " << head.dim(0);
     rows.push_back(token.row);
-    s.labels.push_back(token.label);
+    labels.push_back(token.label);
   }
-  s.rows = GatherRows(hidden, rows);
+  const auto scoring = std::make_shared<Scoring>(Scoring{
+      .chunks = HeadChunks(GatherRows(hidden, rows), head, options.temperature),
+      .labels = std::move(labels),
+      .sums = {},
+      .options = options});
+  Scoring& s = *scoring;
   const bool recorded =
       GradEnabled() && (hidden.requires_grad() || head.requires_grad());
-  const int64_t bytes = s.count() * s.vocab() * int64_t{sizeof(float)};
   const std::vector<float> label_logits =
-      Forward(s, recorded && bytes <= options.head_cache_mb << 20);
+      Forward(s, recorded && s.chunks.bytes() <= options.head_cache_mb << 20);
 
   TokenScores scores;
   scores.values = Tensor::Empty({options.entropy ? 2 : 1, s.count()});
@@ -206,7 +135,7 @@ TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
   }
   if (options.statistics) scores.statistics = Statistics(s, label_logits);
   scores.values =
-      Record("ScoreTokens", scores.values, {s.rows, head},
+      Record("ScoreTokens", scores.values, {s.chunks.rows(), head},
              [scoring](const float* grad) { BackwardScores(*scoring, grad); });
   return scores;
 }
@@ -219,11 +148,11 @@ HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
   HeadLogits result;
   result.logits = Tensor::Empty({count, vocab});
   std::vector<RowSums> sums(count);
-  for (int64_t begin = 0; begin < vocab; begin += kChunk) {
-    const int64_t n = std::min(kChunk, vocab - begin);
+  for (int64_t begin = 0; begin < vocab; begin += kHeadChunk) {
+    const int64_t n = std::min(kHeadChunk, vocab - begin);
     Tensor chunk = Tensor::Empty({count, n});
-    ChunkLogits(hidden, head, begin, n, temperature, chunk.data());
-    ForRows(count, [&](int64_t row) {
+    ComputeChunkLogits(hidden, head, begin, n, temperature, chunk.data());
+    ForHeadRows(count, [&](int64_t row) {
       const float* logits = chunk.data() + row * n;
       std::copy_n(logits, n, result.logits.data() + row * vocab + begin);
       kernels::AddChunk(logits, n, /*moments=*/false, sums[row]);

@@ -31,8 +31,12 @@ losses::PairInputs Concatenate(std::span<const PairScores> all) {
   return pairs;
 }
 
-void AddRewards(const losses::PairLossResult& values, Eigen::Index first,
+void AddMetrics(const losses::PairLossResult& values, Eigen::Index first,
                 Eigen::Index count, MetricSums& metrics) {
+  for (const auto& [name, column] : values.metrics) {
+    metrics[name] = {column.segment(first, count).sum(),
+                     static_cast<double>(count)};
+  }
   for (Eigen::Index i = first; i < first + count; ++i) {
     const double chosen = values.chosen_rewards[i];
     const double rejected = values.rejected_rewards[i];
@@ -79,7 +83,7 @@ std::vector<SeededStep> Evaluate(const NamedPairLoss& loss,
     const Eigen::Index count = part.inputs.policy_chosen.size();
     SeededStep share{.step = part.step};
     share.step.loss_sum = values.loss.segment(first, count).sum();
-    AddRewards(values, first, count, share.step.metrics);
+    AddMetrics(values, first, count, share.step.metrics);
     for (const PairToken& token : part.tokens) {
       share.seed.push_back(
           static_cast<float>(Seed(values, token, first + token.pair)));

@@ -43,7 +43,8 @@ struct PreferenceOptions {
 
 // The loss summed over pairs; the weight is the number of pairs. A token's seed
 // is the gradient of every sum that has its log-prob. Metrics: those of
-// ScorePairBatch and rewards/{chosen,rejected,margins,accuracies}. A loss that
+// ScorePairBatch, rewards/{chosen,rejected,margins,accuracies} and the loss's
+// own (orpo: log_odds_ratio, log_odds_chosen). A loss that
 // couples pairs sees all of a step, or a micro-batch if its `coupling` says so;
 // others always cost one forward pass: BindCoupled. `model` must have gradients
 // and outlive the objective. `reference` may be null if the loss needs none;

@@ -65,6 +65,45 @@ TEST_F(TrainJobTest, BcoStoppedAndResumedIsStraightThrough) {
   EXPECT_THAT(Metrics("straight")[11], HasSubstr("\"delta\": "));
 }
 
+// Where the policy is its reference, each reply's loss is its weight times
+// ln 2.
+TEST_F(TrainJobTest, BcoWeighsUndesirableRepliesByTheirDensityRatio) {
+  LearnFromRecords("unpaired");
+  SetLosses(R"(
+    loss { name: "bco" options { name: "udm" value: "true" } }
+    loop { steps: 1 } data { batch_size: 4 })");
+  std::vector<pb::Record> records(4);
+  for (size_t i = 0; i < records.size(); ++i) {
+    pb::UnpairedExample* reply = records[i].mutable_unpaired();
+    reply->mutable_prompt()->set_text("number " + std::to_string(i));
+    reply->set_completion("reply");
+    reply->set_label(i < 2);
+    if (i == 2) reply->set_density_ratio(3);
+  }
+  config_.mutable_data()->set_train(0, path("replies.tfrecord"));
+  ASSERT_TRUE(WriteRecords(path("replies.tfrecord"), records).ok());
+  EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
+              HasSubstr("data.train: record #3 has no density_ratio"));
+  config_.set_prompt_embedder(path("policy"));
+  const absl::Status estimated = RunTrainJob(config_, path("estimated"));
+  ASSERT_TRUE(estimated.ok()) << estimated;
+  EXPECT_THAT(Metrics("estimated")[0], HasSubstr("\"loss\": "));
+  config_.set_prompt_embedder(path("nowhere"));
+  EXPECT_THAT(Message(RunTrainJob(config_, path("out"))),
+              HasSubstr("prompt_embedder: "));
+  config_.clear_prompt_embedder();
+  records[3].mutable_unpaired()->set_density_ratio(0.1);  // clipped at 0.5
+  ASSERT_TRUE(WriteRecords(path("replies.tfrecord"), records).ok());
+  const absl::Status status = RunTrainJob(config_, path("out"));
+  ASSERT_TRUE(status.ok()) << status;
+  // ln 2 (1 + 1 + 3 + 0.5) / 4
+  EXPECT_THAT(Metrics("out")[0], HasSubstr("\"loss\": 0.95307"));
+  // Prompts of pairs are among the good as often as among the bad.
+  config_.mutable_data()->set_train(0, path("pairs.tfrecord"));
+  ASSERT_TRUE(RunTrainJob(config_, path("pairs")).ok());
+  EXPECT_THAT(Metrics("pairs")[0], HasSubstr("\"loss\": 0.69314"));
+}
+
 TEST_F(TrainJobTest, LossesAreRefusedByNameAndByWhatTheyNeed) {
   const auto message = [&](const std::string& method,
                            const std::string& losses) {
@@ -82,9 +121,10 @@ TEST_F(TrainJobTest, LossesAreRefusedByNameAndByWhatTheyNeed) {
               HasSubstr("loss.weight: not a key of method 'unpaired'"));
   EXPECT_THAT(message("unpaired", "loss { } loss { }"),
               HasSubstr("loss: 2 of them; method 'unpaired' takes one"));
-  EXPECT_THAT(message("unpaired", R"(loss { name: "bco" options {
-                name: "udm" value: "true" } })"),
-              HasSubstr("udm = true; expected false"));
+  for (const char* method : {"unpaired", "preference"}) {
+    EXPECT_THAT(message(method, "prompt_embedder: \"x\""),
+                HasSubstr("prompt_embedder: nothing weighs prompts"));
+  }
   EXPECT_THAT(message("unpaired", "data { batch_size: 1 }"),
               HasSubstr("data.batch_size: 1; loss kto"));
   EXPECT_THAT(message("sft", "loss { name: \"dtf\" }"),

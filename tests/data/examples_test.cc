@@ -85,11 +85,24 @@ TEST(TokenizeTest, UnpairedRecordsKeepTheirLabelsAndPairsAreTakenApart) {
   for (const UnpairedExample& example : made->examples) {
     all += Text(example.prompt) + Text(example.completion) +
            (example.desirable ? "+ " : "- ") + example.id + "\n";
-    EXPECT_EQ(example.density_ratio, 1);
+    // A pair's prompt is as likely among the good as among the bad.
+    EXPECT_EQ(example.density_ratio.has_value(), example.id != "u");
+    EXPECT_EQ(example.density_ratio.value_or(1), 1);
   }
   EXPECT_EQ(all,
             "<s>ab</s>+ #0/chosen\n<s>de</s>+ #1/chosen\n<s>gh</s>+ u\n"
             "<s>ac</s>- #0/rejected\n<s>df</s>- #1/rejected\n");
+}
+
+TEST(TokenizeTest, UnpairedRecordsKeepTheirDensityRatio) {
+  Records records(1);
+  pb::UnpairedExample* unpaired = records[0].mutable_unpaired();
+  unpaired->mutable_prompt()->set_text("g");
+  unpaired->set_completion("h");
+  unpaired->set_density_ratio(0.25);
+  const auto made = TokenizeUnpaired(records, ByteTokenizer(), {});
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->examples.at(0).density_ratio, 0.25);
 }
 
 TEST(TokenizeTest, UnpairedRecordsAreTruncatedDroppedAndCheckedAsOthersAre) {

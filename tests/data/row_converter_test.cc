@@ -202,6 +202,26 @@ TEST(RowConverterTest, LabelsMakeUnpairedExamples) {
   }
 }
 
+TEST(RowConverterTest, LabelledRowsKeepTheirDensityRatio) {
+  ExpectTaken(R"({"prompt":"p","completion":"c","label":0,
+                  "density_ratio":0.25})",
+              RowShape::kLabelled,
+              R"(unpaired { prompt { text: "p" } completion: "c"
+                            density_ratio: 0.25 })");
+  ExpectTaken(R"({"messages":[{"role":"user","content":"a"},
+                  {"role":"assistant","content":"b"}],"label":true,
+                  "density_ratio":2})",
+              RowShape::kLabelledMessages,
+              R"(unpaired { prompt { messages { role: "user" content: "a" } }
+                            completion: "b" label: true density_ratio: 2 })");
+  for (const char* ratio : {"0", "-1", "\"2\"", "true"}) {
+    ExpectDropped(
+        R"({"prompt":"p","completion":"c","label":0,"density_ratio":)" +
+            std::string(ratio) + "}",
+        DropReason::kBadField);
+  }
+}
+
 TEST(RowConverterTest, LabelledRowsThatTeachNothingAreDropped) {
   for (const char* label : {"\"yes\"", "2", "0.5", "[true]"}) {
     ExpectDropped(

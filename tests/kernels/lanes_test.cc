@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -23,6 +24,19 @@ TEST(ExpTest, EdgesAreExact) {
   EXPECT_EQ(Exp(-kInfinity), 0);
   EXPECT_EQ(Exp(-1000), 0);
   EXPECT_TRUE(std::isnan(Exp(std::nanf(""))));
+}
+
+TEST(LogTest, IsWithinTwoUlpsOfTheExactValue) {
+  for (double x = 1.2e-38; x < 3e38; x *= 1.00137) {
+    const float given = static_cast<float>(x);
+    const double exact = std::log(static_cast<double>(given));
+    ASSERT_NEAR(Log8(Broadcast8(given))[0], exact,
+                2 * 1.2e-7 * std::max(std::abs(exact), 1e-3))
+        << given;
+  }
+  EXPECT_EQ(Log8(Broadcast8(1.0f))[3], 0);
+  EXPECT_NEAR(Log8(Broadcast8(0.0f))[0], -87.3366, 1e-3);
+  EXPECT_TRUE(std::isnan(Log8(Broadcast8(std::nanf("")))[0]));
 }
 
 TEST(DotTest, LengthsOfEveryTailAgreeWithDouble) {
