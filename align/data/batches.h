@@ -20,6 +20,9 @@ struct PreferenceBatch {
   PackedBatch packed;
   std::vector<std::string> ids;  // of the records, one a pair
   std::vector<double> margins;   // one a pair, in reward units; 0: none
+  // One a pair where a sample of the policy meets one of the reference: 1 if
+  // the policy's is the chosen one. Empty for other pairs.
+  std::vector<uint8_t> policy_won;
 
   int64_t pairs() const { return packed.sequences / 2; }
 };
