@@ -44,7 +44,8 @@ struct UnpairedBatch {
 struct PromptBatch {
   std::vector<std::vector<int32_t>> prompts;
   std::vector<std::string> ids;
-  std::vector<uint64_t> numbers;  // random stream of each prompt
+  std::vector<uint64_t> numbers;          // random stream of each prompt
+  std::vector<std::string> answers = {};  // one a prompt, or none; empty: no
 };
 
 }  // namespace align
