@@ -13,6 +13,7 @@
 #include "align/config/settings.h"
 #include "align/config/train_feeds.h"
 #include "align/config/train_grpo.h"
+#include "align/config/train_online.h"
 #include "align/config/train_ppo.h"
 #include "align/config/train_run.h"
 #include "align/models/model.h"
@@ -71,6 +72,10 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   }
   if (config.method() == "grpo") {
     ALIGN_RETURN_IF_ERROR(PrepareGrpo(config, stop, run));
+    return run;
+  }
+  if (SamplesReplies(config)) {
+    ALIGN_RETURN_IF_ERROR(PrepareOnline(config, stop, run));
     return run;
   }
   run.model->params().EnableGradients();
@@ -198,8 +203,9 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
 }  // namespace
 
 absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
-  const std::vector<std::string> methods = {"sft",      "reward", "preference",
-                                            "unpaired", "ppo",    "grpo"};
+  const std::vector<std::string> methods = {
+      "sft",  "reward",     "preference", "unpaired", "ppo",
+      "grpo", "online_dpo", "xpo",        "nash_md"};
   if (std::ranges::count(methods, config.method()) == 0) {
     return InvalidArgument(
         losses::UnknownName("method:", config.method(), methods));
@@ -231,6 +237,7 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   ALIGN_RETURN_IF_ERROR(CheckLossKeys(config));
   ALIGN_RETURN_IF_ERROR(ResolvePpoConfig(config));
   ALIGN_RETURN_IF_ERROR(ResolveGrpoConfig(config));
+  ALIGN_RETURN_IF_ERROR(ResolveOnlineConfig(config));
   if (!SamplesReplies(config)) {
     pb::DataConfig* data = config.mutable_data();
     ALIGN_DEFAULT(data, batch_size, 8);
@@ -257,10 +264,11 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
   if (HoldsReference(config)) {
     held.push_back({.role = "reference", .parameters = held[0].parameters});
   } else if (SamplesReplies(config)) {
-    ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
-                           config.method() == "ppo"
-                               ? PpoModelsBeside(config, *model)
-                               : GrpoModelsBeside(config, *model));
+    ALIGN_ASSIGN_OR_RETURN(
+        const std::vector<HeldModel> beside,
+        config.method() == "ppo"    ? PpoModelsBeside(config, *model)
+        : config.method() == "grpo" ? GrpoModelsBeside(config, *model)
+                                    : OnlineModelsBeside(config, *model));
     held.insert(held.end(), beside.begin(), beside.end());
   }
   return DescribeMemory(held);
