@@ -4,6 +4,8 @@
 #include <simdjson.h>
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "align/data/import.h"
 #include "align/data/records.h"
@@ -18,7 +20,8 @@ const std::string kData = std::string(ALIGN_SHARED_DIR) + "/data/gsm8k/";
 
 TEST(AnswerRewardShared, ImportTakesEveryQuestionWithItsAnswer) {
   const std::string out = ::testing::TempDir() + "/align_gsm8k.tfrecord";
-  const auto imported = Import({kData + "test.jsonl.gz"}, out, {});
+  const std::vector<std::string> inputs = {kData + "test.jsonl.gz"};
+  const auto imported = Import(inputs, out, {});
   ASSERT_TRUE(imported.ok()) << imported.status();
   EXPECT_EQ(imported->records, 1319);
   EXPECT_EQ(imported->dropped(), 0);
