@@ -36,6 +36,9 @@ PairInputs Pairs(const PairNeeds& needs) {
     in.rejected_tokens = in.chosen_tokens;
   }
   if (needs.reward_margin) in.reward_margin = series(1, 2.3) / 5;
+  if (needs.policy_won) {
+    in.policy_won = (series(0, 1.3) > 0).cast<double>();
+  }
   if (needs.running_mean) in.running_mean = 0.4;
   return in;
 }

@@ -36,6 +36,10 @@ struct PairInputs {
   // r(chosen) - r(rejected) of a reward model or of the annotators.
   Eigen::ArrayXd reward_margin;
 
+  // 1 where the chosen reply is the policy's own sample and the rejected one
+  // the reference's, 0 where it is the other way round.
+  Eigen::ArrayXd policy_won;
+
   // What NLL terms learn and how many tokens it has. Empty: the chosen
   // completion; TRL's ORPO learns the prompt too.
   Eigen::ArrayXd chosen_nll;
@@ -48,13 +52,21 @@ struct PairInputs {
 
 // Every array of PairInputs.
 inline constexpr Eigen::ArrayXd PairInputs::*kPairFields[] = {
-    &PairInputs::policy_chosen,         &PairInputs::policy_rejected,
-    &PairInputs::reference_chosen,      &PairInputs::reference_rejected,
-    &PairInputs::chosen_tokens,         &PairInputs::rejected_tokens,
-    &PairInputs::policy_chosen_head,    &PairInputs::policy_rejected_head,
-    &PairInputs::reference_chosen_head, &PairInputs::reference_rejected_head,
-    &PairInputs::chosen_log_weight,     &PairInputs::rejected_log_weight,
-    &PairInputs::reward_margin,         &PairInputs::chosen_nll,
+    &PairInputs::policy_chosen,
+    &PairInputs::policy_rejected,
+    &PairInputs::reference_chosen,
+    &PairInputs::reference_rejected,
+    &PairInputs::chosen_tokens,
+    &PairInputs::rejected_tokens,
+    &PairInputs::policy_chosen_head,
+    &PairInputs::policy_rejected_head,
+    &PairInputs::reference_chosen_head,
+    &PairInputs::reference_rejected_head,
+    &PairInputs::chosen_log_weight,
+    &PairInputs::rejected_log_weight,
+    &PairInputs::reward_margin,
+    &PairInputs::policy_won,
+    &PairInputs::chosen_nll,
     &PairInputs::chosen_nll_tokens};
 
 // Un-reduced: one value and one gradient a pair, all [B].
@@ -85,6 +97,7 @@ struct PairNeeds {
   bool reward_margin = false;  // reward_margin
   bool running_mean = false;   // running_mean
   bool prompt_nll = false;     // chosen_nll, the prompt's tokens included
+  bool policy_won = false;     // policy_won: pairs that have been sampled
 
   PairNeeds operator|(const PairNeeds& other) const {
     return {reference || other.reference,
@@ -94,7 +107,8 @@ struct PairNeeds {
             log_weights || other.log_weights,
             reward_margin || other.reward_margin,
             running_mean || other.running_mean,
-            prompt_nll || other.prompt_nll};
+            prompt_nll || other.prompt_nll,
+            policy_won || other.policy_won};
   }
 };
 
@@ -166,6 +180,7 @@ inline std::string CheckPairInputs(const PairInputs& in,
   check("chosen_log_weight", in.chosen_log_weight, needs.log_weights);
   check("rejected_log_weight", in.rejected_log_weight, needs.log_weights);
   check("reward_margin", in.reward_margin, needs.reward_margin);
+  check("policy_won", in.policy_won, needs.policy_won);
   check("chosen_nll", in.chosen_nll, needs.prompt_nll);
   check("chosen_nll_tokens", in.chosen_nll_tokens, needs.prompt_nll, true);
   return error;

@@ -29,6 +29,7 @@
 #include "losses/sigmoid.h"
 #include "losses/slic.h"
 #include "losses/sppo.h"
+#include "losses/xpo.h"
 
 namespace align::losses {
 
@@ -182,6 +183,9 @@ inline std::vector<PairLossEntry> PairLosses() {
       MakePairEntry("orpo", "Hong et al. 2024, arXiv 2403.07691, eq. 6 and 7",
                     "NLL of the chosen, and odds against the rejected",
                     &OrpoPairLoss),
+      MakePairEntry("xpo", "Xie et al. 2024, arXiv 2405.21046, algorithm 1",
+                    "DPO on samples of policy and reference, and exploration",
+                    &XpoPairLoss),
   };
 }
 

@@ -1,47 +1,58 @@
 #pragma once
 
-// Losses on pairs that the policy has just sampled. Online DPO needs no more
-// than a loss on pairs whose replies are two samples, the better one chosen.
+// XPO: DPO on pairs that have just been sampled, and a bonus for exploring.
+// Online DPO needs no more than a loss on pairs whose replies are two samples,
+// the better one chosen.
 
 #include <Eigen/Core>
 
+#include "losses/ipo.h"
 #include "losses/options.h"
 #include "losses/pair.h"
+#include "losses/sigmoid.h"
 
 namespace align::losses {
 
+enum class XpoBase { kSigmoid, kIpo };
+
 struct XpoOptions {
+  double beta = 0.1;
   double alpha = 1e-5;
+  XpoBase base = XpoBase::kSigmoid;
 
   void Describe(OptionList& list) {
+    list.Number("beta", &beta, {.low = 0, .open_low = true},
+                "strength of the pull towards the reference");
     list.Number("alpha", &alpha, {.low = 0},
                 "weight of the exploration bonus (TRL 1e-5)");
+    list.Choice("loss_type", &base,
+                {{"sigmoid", XpoBase::kSigmoid}, {"ipo", XpoBase::kIpo}},
+                "what the bonus is added to: DPO, or IPO of sums of log-probs, "
+                "as TRL has it");
   }
+  PairNeeds Needs() const { return {.reference = true, .policy_won = true}; }
 };
 
-// true: the policy's own sample is the chosen reply.
-using PolicyWon = Eigen::Array<bool, Eigen::Dynamic, 1>;
-
-// Adds alpha log pi(reference's sample) to a loss on pairs of one sample of the
-// policy and one of the reference, so that the policy leaves what the reference
-// would say. Xie et al. 2024 (XPO, arXiv 2405.21046), algorithm 1; TRL.
-inline void AddExplorationBonus(const PairInputs& in,
-                                const PolicyWon& policy_won,
-                                const XpoOptions& options,
-                                PairLossResult& out) {
-  for (Eigen::Index i = 0; i < out.loss.size(); ++i) {
-    const bool won = policy_won[i];
-    out.loss[i] +=
-        options.alpha * (won ? in.policy_rejected[i] : in.policy_chosen[i]);
-    (won ? out.d_policy_rejected : out.d_policy_chosen)[i] += options.alpha;
-  }
+// alpha log pi(reference's sample) of each pair, in nats, [B].
+inline Eigen::ArrayXd ExplorationBonus(const PairInputs& in, double alpha) {
+  return alpha *
+         (in.policy_won != 0).select(in.policy_rejected, in.policy_chosen);
 }
 
-// Which of two scored samples is chosen: the first if its score is at least the
-// other's (TRL: ties go to the first), [B].
-inline PolicyWon FirstWins(const Eigen::ArrayXd& first_scores,
-                           const Eigen::ArrayXd& second_scores) {
-  return first_scores >= second_scores;
+// One sample of the policy and one of the reference, the better one chosen:
+//   loss = -log sigmoid(beta (r_chosen - r_rejected)) + alpha log pi(y_ref)
+// with r = log pi/ref and y_ref the reference's sample, which the policy so
+// learns to leave. Xie et al. 2024 (XPO, arXiv 2405.21046), algorithm 1; TRL.
+inline PairLossResult XpoPairLoss(const PairInputs& in,
+                                  const XpoOptions& options) {
+  PairLossResult out = options.base == XpoBase::kSigmoid
+                           ? SigmoidPairLoss(in, {.beta = options.beta})
+                           : IpoPairLoss(in, {.beta = options.beta,
+                                              .reduction = IpoReduction::kSum});
+  out.loss += ExplorationBonus(in, options.alpha);
+  out.d_policy_rejected += options.alpha * in.policy_won;
+  out.d_policy_chosen += options.alpha * (1 - in.policy_won);
+  return out;
 }
 
 }  // namespace align::losses

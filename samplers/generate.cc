@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "align/base/check.h"
 #include "align/base/threads.h"
 #include "align/models/model_cache.h"
 #include "align/ops/ops.h"
@@ -22,7 +23,8 @@ constexpr int64_t kPrefillRows = 512;
 // What the workers share. Prompts are handed out one by one, so that a worker
 // whose replies end early takes more of them.
 struct Job {
-  const Model& model;
+  std::span<const Model* const> models;
+  const LogitRule& rule;  // empty: there is one model
   std::span<const std::vector<int32_t>> prompts;
   int64_t samples;
   const SamplingOptions& options;
@@ -58,13 +60,32 @@ struct Reply {
   Rng rng;
 };
 
-// One thread's decoding: its own cache, and up to `max_rows` replies together.
+// The logits that `rule` makes of those of every model.
+HeadLogits Combine(const std::vector<HeadLogits>& heads,
+                   const LogitRule& rule) {
+  const int64_t rows = heads[0].logits.dim(0), vocab = heads[0].logits.dim(1);
+  HeadLogits combined{.logits = Tensor::Empty({rows, vocab})};
+  std::vector<std::span<const float>> parts(heads.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    for (size_t m = 0; m < heads.size(); ++m) {
+      parts[m] = {heads[m].logits.data() + row * vocab,
+                  static_cast<size_t>(vocab)};
+    }
+    rule(parts,
+         {combined.logits.data() + row * vocab, static_cast<size_t>(vocab)});
+  }
+  combined.log_sum_exp = RowLogSumExps(combined.logits);
+  return combined;
+}
+
+// One thread's decoding: its own caches, and up to `max_rows` replies together.
 class Decoder {
  public:
-  Decoder(Job& job, int64_t max_rows)
-      : job_(job),
-        max_rows_(max_rows),
-        cache_(job.model.MakeCache(job.options.cache_mode)) {}
+  Decoder(Job& job, int64_t max_rows) : job_(job), max_rows_(max_rows) {
+    for (const Model* model : job.models) {
+      caches_.push_back(model->MakeCache(job.options.cache_mode));
+    }
+  }
 
   void Run() {
     const NoGrad no_grad;
@@ -85,8 +106,8 @@ class Decoder {
       Reply reply = std::move(waiting_.back());
       waiting_.pop_back();
       // The last token of a reply is never fed back.
-      reply.sequence = cache_.AddSequence(job_.options.max_new_tokens - 1,
-                                          prompts_[reply.prompt].sequence);
+      reply.sequence = AddSequence(job_.options.max_new_tokens - 1,
+                                   prompts_[reply.prompt].sequence);
       active_.push_back(std::move(reply));
     }
   }
@@ -109,7 +130,7 @@ class Decoder {
       if (prompt >= static_cast<int64_t>(job_.prompts.size())) break;
       const std::vector<int32_t>& ids = job_.prompts[prompt];
       const int64_t length = static_cast<int64_t>(ids.size());
-      const int32_t sequence = cache_.AddSequence(length);
+      const int32_t sequence = AddSequence(length);
       slots.push_back(AddPrompt({prompt, sequence, job_.samples}));
       rows_.push_back({.sequence = sequence, .rows = length});
       tokens_.insert(tokens_.end(), ids.begin(), ids.end());
@@ -117,10 +138,21 @@ class Decoder {
       expected += job_.samples;
     }
     if (slots.empty()) return false;
-    const HeadLogits head = Logits(
-        GatherRows(job_.model.HiddenCached(tokens_, rows_, cache_), last_rows));
+    const HeadLogits head = Logits(last_rows);
     for (size_t i = 0; i < slots.size(); ++i) Start(slots[i], head, i);
     return true;
+  }
+
+  // In every cache, which are used alike: its index is the same in all.
+  int32_t AddSequence(int64_t capacity, int32_t parent = -1) {
+    int32_t sequence = 0;
+    for (KvCache& cache : caches_) {
+      sequence = cache.AddSequence(capacity, parent);
+    }
+    return sequence;
+  }
+  void Release(int32_t sequence) {
+    for (KvCache& cache : caches_) cache.Release(sequence);
   }
 
   size_t AddPrompt(CachedPrompt prompt) {
@@ -157,8 +189,7 @@ class Decoder {
       tokens_.push_back(reply.last);
       rows_.push_back({.sequence = reply.sequence, .rows = 1});
     }
-    const HeadLogits head =
-        Logits(job_.model.HiddenCached(tokens_, rows_, cache_));
+    const HeadLogits head = Logits({});
     size_t kept = 0;
     for (size_t i = 0; i < active_.size(); ++i) {
       if (!Sample(head, i, active_[i])) continue;
@@ -168,9 +199,17 @@ class Decoder {
     active_.resize(kept);
   }
 
-  HeadLogits Logits(const Tensor& hidden) const {
+  // What follows tokens_: after each, or after those at `picked` alone.
+  HeadLogits Logits(std::span<const int32_t> picked) {
     const double t = job_.options.temperature;
-    return ComputeHeadLogits(hidden, job_.model.Head(), t == 0 ? 1 : t);
+    std::vector<HeadLogits> heads;
+    for (size_t m = 0; m < caches_.size(); ++m) {
+      const Model& model = *job_.models[m];
+      Tensor hidden = model.HiddenCached(tokens_, rows_, caches_[m]);
+      if (!picked.empty()) hidden = GatherRows(hidden, picked);
+      heads.push_back(ComputeHeadLogits(hidden, model.Head(), t == 0 ? 1 : t));
+    }
+    return job_.rule ? Combine(heads, job_.rule) : std::move(heads[0]);
   }
 
   // Prompt and reply so far, where an option looks at them.
@@ -201,15 +240,15 @@ class Decoder {
         static_cast<int64_t>(result.tokens.size()) < options.max_new_tokens) {
       return true;
     }
-    if (reply.sequence >= 0) cache_.Release(reply.sequence);
+    if (reply.sequence >= 0) Release(reply.sequence);
     CachedPrompt& prompt = prompts_[reply.prompt];
-    if (--prompt.unfinished == 0) cache_.Release(prompt.sequence);
+    if (--prompt.unfinished == 0) Release(prompt.sequence);
     return false;
   }
 
   Job& job_;
   int64_t max_rows_;
-  KvCache cache_;
+  std::vector<KvCache> caches_;  // one a model
   std::vector<CachedPrompt> prompts_;
   std::vector<Reply> waiting_, active_;
   std::vector<int32_t> tokens_;
@@ -269,27 +308,75 @@ absl::Status CheckPrompts(const ModelConfig& config,
   return absl::OkStatus();
 }
 
+absl::Status CheckModels(std::span<const Model* const> models) {
+  ALIGN_CHECK(!models.empty()) << "[GenerateCombined] no models";
+  for (const Model* model : models) {
+    const ModelConfig& config = model->config();
+    if (config.classifier()) {
+      return InvalidArgument(
+          "generation needs a language model, got " +
+          std::string(ArchitectureName(config.architecture)));
+    }
+    if (config.vocab_size == models[0]->config().vocab_size) continue;
+    return InvalidArgument("generation from several models: vocabularies of " +
+                           std::to_string(models[0]->config().vocab_size) +
+                           " and " + std::to_string(config.vocab_size) +
+                           " ids; expected one size");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+LogitRule GeometricMixture(std::vector<double> weights) {
+  return [weights = std::move(weights)](
+             std::span<const std::span<const float>> logits,
+             std::span<float> combined) {
+    ALIGN_CHECK(logits.size() == weights.size())
+        << "[GeometricMixture] " << weights.size() << " weights for "
+        << logits.size() << " models";
+    for (size_t v = 0; v < combined.size(); ++v) {
+      double sum = 0;
+      for (size_t m = 0; m < weights.size(); ++m) {
+        sum += weights[m] * logits[m][v];
+      }
+      combined[v] = static_cast<float>(sum);
+    }
+  };
+}
 
 absl::StatusOr<std::vector<Completion>> Generate(
     const Model& model, std::span<const std::vector<int32_t>> prompts,
     int64_t samples, const SamplingOptions& options, const Rng& rng,
     std::span<const uint64_t> ids, const std::function<bool()>& stop) {
-  const ModelConfig& config = model.config();
-  if (config.classifier()) {
-    return InvalidArgument("generation needs a language model, got " +
-                           std::string(ArchitectureName(config.architecture)));
+  const Model* const models[] = {&model};
+  return GenerateCombined(models, nullptr, prompts, samples, options, rng, ids,
+                          stop);
+}
+
+absl::StatusOr<std::vector<Completion>> GenerateCombined(
+    std::span<const Model* const> models, const LogitRule& rule,
+    std::span<const std::vector<int32_t>> prompts, int64_t samples,
+    const SamplingOptions& options, const Rng& rng,
+    std::span<const uint64_t> ids, const std::function<bool()>& stop) {
+  ALIGN_RETURN_IF_ERROR(CheckModels(models));
+  ALIGN_CHECK(rule || models.size() == 1)
+      << "[GenerateCombined] several models and no rule";
+  ALIGN_RETURN_IF_ERROR(
+      CheckOptions(options, samples, models[0]->config().vocab_size));
+  for (const Model* model : models) {
+    ALIGN_RETURN_IF_ERROR(CheckCacheMode(model->config(), options.cache_mode));
+    ALIGN_RETURN_IF_ERROR(
+        CheckPrompts(model->config(), prompts, options.max_new_tokens));
   }
-  ALIGN_RETURN_IF_ERROR(CheckOptions(options, samples, config.vocab_size));
-  ALIGN_RETURN_IF_ERROR(CheckCacheMode(config, options.cache_mode));
-  ALIGN_RETURN_IF_ERROR(CheckPrompts(config, prompts, options.max_new_tokens));
   const int64_t count = static_cast<int64_t>(prompts.size());
   if (!ids.empty() && static_cast<int64_t>(ids.size()) != count) {
     return InvalidArgument("generation: " + std::to_string(ids.size()) +
                            " ids for " + std::to_string(count) + " prompts");
   }
   std::vector<Completion> results(count * samples);
-  Job job{.model = model,
+  Job job{.models = models,
+          .rule = rule,
           .prompts = prompts,
           .samples = samples,
           .options = options,

@@ -48,6 +48,27 @@ absl::StatusOr<std::vector<Completion>> Generate(
     std::span<const uint64_t> ids = {},
     const std::function<bool()>& stop = nullptr);
 
+// Makes the logits that are sampled from, `combined` [V], of those of several
+// models for one row, `logits[m]` [V] each, scaled by the temperature.
+using LogitRule = std::function<void(
+    std::span<const std::span<const float>> logits, std::span<float> combined)>;
+
+// The geometric mixture: log p = sum_m weights[m] log p_m, normalised. Munos et
+// al. 2023 (Nash-MD, arXiv 2312.00886), section 7: weights 1 - beta of the
+// policy and beta of the reference.
+LogitRule GeometricMixture(std::vector<double> weights);
+
+// As Generate, from what `rule` makes of the logits of all `models`, token by
+// token; log-probs are those of that distribution. A mixture of one model with
+// weight 1 gives that model's samples to the bit. kInvalidArgument also for
+// models of different vocabularies.
+absl::StatusOr<std::vector<Completion>> GenerateCombined(
+    std::span<const Model* const> models, const LogitRule& rule,
+    std::span<const std::vector<int32_t>> prompts, int64_t samples,
+    const SamplingOptions& options, const Rng& rng,
+    std::span<const uint64_t> ids = {},
+    const std::function<bool()>& stop = nullptr);
+
 // One token from scaled logits [V] with their log-sum-exp, after `context`
 // (prompt and reply so far; read only where options.logits look back): inverts
 // the cumulative distribution of what options.logits leave, in order of id, at

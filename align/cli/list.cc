@@ -42,6 +42,7 @@ std::string NeedsOf(const losses::PairNeeds& needs) {
                 {needs.heads, "first tokens"},
                 {needs.log_weights, "token moments"},
                 {needs.reward_margin, "margins"},
+                {needs.policy_won, "own samples"},
                 {needs.prompt_nll, "prompt log-probs"},
                 {needs.running_mean, "state"},
                 {needs.coupled, "whole step"}});

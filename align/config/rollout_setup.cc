@@ -1,6 +1,8 @@
 #include "align/config/rollout_setup.h"
 
 #include <algorithm>
+#include <cmath>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -8,15 +10,56 @@
 #include "align/config/lora.h"
 #include "align/config/ppo_setup.h"
 #include "align/config/train_data.h"
+#include "align/eval/answer_reward.h"
 #include "align/eval/lexicon_reward.h"
 #include "align/models/peft.h"
 #include "align/models/tensor_spec.h"
+#include "losses/registry_entry.h"
 #include "proto/config.pb.h"
 
 namespace align {
+namespace {
+
+constexpr const char* kAnswer = "answer";
+constexpr const char* kAnswerFormat = "answer_format";
+constexpr const char* kThinkFormat = "think_format";
+
+// One of reward and rewards, by the key that names it.
+struct NamedReward {
+  std::string key;
+  const pb::RewardConfig* config;
+  std::string name;  // in metrics
+};
+
+std::vector<NamedReward> RewardsOf(const pb::TrainConfig& config) {
+  std::vector<NamedReward> rewards;
+  if (config.has_reward()) rewards.push_back({"reward", &config.reward(), ""});
+  for (int i = 0; i < config.rewards_size(); ++i) {
+    rewards.push_back(
+        {"rewards[" + std::to_string(i) + "]", &config.rewards(i), ""});
+  }
+  for (NamedReward& reward : rewards) {
+    reward.name = reward.config->has_model() ? "model" : "lexicon";
+    if (reward.config->has_rule()) reward.name = reward.config->rule();
+    if (reward.config->has_name()) reward.name = reward.config->name();
+  }
+  return rewards;
+}
+
+absl::StatusOr<train::RewardFunction> RuleReward(const std::string& rule,
+                                                 const Tokenizer& tokenizer,
+                                                 const PromptBatch& prompts) {
+  if (rule == kAnswer) return AnswerRewardFunction(prompts, tokenizer);
+  return rule == kAnswerFormat ? AnswerFormatRewardFunction(tokenizer)
+                               : ThinkFormatRewardFunction(tokenizer);
+}
+
+}  // namespace
 
 bool SamplesReplies(const pb::TrainConfig& config) {
-  return config.method() == "ppo" || config.method() == "grpo";
+  const std::vector<std::string> methods = {"ppo", "grpo", "online_dpo", "xpo",
+                                            "nash_md"};
+  return std::ranges::count(methods, config.method()) > 0;
 }
 
 absl::Status RefuseBatchKeys(const pb::TrainConfig& config) {
@@ -29,9 +72,11 @@ absl::Status RefuseBatchKeys(const pb::TrainConfig& config) {
   if (data.has_append_eos()) key = "data.append_eos";
   if (key == nullptr) return absl::OkStatus();
   const std::string& method = config.method();
+  const std::string section =
+      method == "ppo" || method == "grpo" ? method : "online";
   return InvalidArgument(std::string(key) + ": not a key of method '" + method +
-                         "', whose batches are " + method +
-                         ".prompts_per_rollout / " + method + ".minibatches");
+                         "', whose batches are " + section +
+                         ".prompts_per_rollout / " + section + ".minibatches");
 }
 
 absl::Status CheckRolloutSteps(const pb::TrainConfig& config,
@@ -56,16 +101,34 @@ absl::Status CheckRolloutSteps(const pb::TrainConfig& config,
 
 absl::Status CheckReward(const std::string& key,
                          const pb::RewardConfig& config) {
-  if (config.has_model() != config.has_lexicon()) return absl::OkStatus();
-  return InvalidArgument(key + ": expected exactly one of " + key +
-                         ".model and " + key + ".lexicon");
+  const int sources = (config.has_model() ? 1 : 0) +
+                      (config.has_lexicon() ? 1 : 0) +
+                      (config.has_rule() ? 1 : 0);
+  if (sources != 1) {
+    return InvalidArgument(key + ": expected exactly one of " + key +
+                           ".model, " + key + ".lexicon and " + key + ".rule");
+  }
+  const std::vector<std::string> rules = {kAnswer, kAnswerFormat, kThinkFormat};
+  if (config.has_rule() && std::ranges::count(rules, config.rule()) == 0) {
+    return InvalidArgument(
+        losses::UnknownName(key + ".rule:", config.rule(), rules));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<LoadedReward> LoadReward(const std::string& key,
                                         const pb::RewardConfig& config,
                                         const Model& policy,
-                                        const Tokenizer& tokenizer) {
+                                        const Tokenizer& tokenizer,
+                                        const PromptBatch& prompts) {
   LoadedReward reward;
+  if (config.has_rule()) {
+    absl::StatusOr<train::RewardFunction> rule =
+        RuleReward(config.rule(), tokenizer, prompts);
+    if (!rule.ok()) return Annotate(rule.status(), key + ".rule");
+    reward.score = *std::move(rule);
+    return reward;
+  }
   if (config.has_model()) {
     ALIGN_ASSIGN_OR_RETURN(reward.model,
                            LoadScorer(key + ".model", config.model(), policy));
@@ -76,6 +139,57 @@ absl::StatusOr<LoadedReward> LoadReward(const std::string& key,
                          LexiconReward::Load(config.lexicon()));
   reward.score = LexiconRewardFunction(std::move(lexicon), tokenizer);
   return reward;
+}
+
+absl::Status CheckRewards(const pb::TrainConfig& config) {
+  const std::vector<NamedReward> rewards = RewardsOf(config);
+  if (rewards.empty()) {
+    return InvalidArgument("reward: expected at least one");
+  }
+  std::set<std::string> names;
+  for (const NamedReward& reward : rewards) {
+    ALIGN_RETURN_IF_ERROR(CheckReward(reward.key, *reward.config));
+    if (!std::isfinite(reward.config->weight())) {
+      return InvalidArgument(reward.key + ".weight: expected a finite number");
+    }
+    if (!names.insert(reward.name).second) {
+      return InvalidArgument(reward.key + ".name: '" + reward.name +
+                             "' is that of another reward; expected names that "
+                             "tell them apart in metrics");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LoadedRewards> LoadRewards(const pb::TrainConfig& config,
+                                          const TrainRun& run,
+                                          const PromptBatch& prompts) {
+  LoadedRewards all;
+  for (const NamedReward& reward : RewardsOf(config)) {
+    ALIGN_ASSIGN_OR_RETURN(LoadedReward loaded,
+                           LoadReward(reward.key, *reward.config, *run.model,
+                                      *run.tokenizer, prompts));
+    all.rewards.push_back(
+        {reward.name, std::move(loaded.score),
+         reward.config->has_weight() ? reward.config->weight() : 1});
+    if (loaded.model) all.models.push_back(std::move(loaded.model));
+  }
+  return all;
+}
+
+absl::StatusOr<std::vector<HeldModel>> HeldRewards(
+    const pb::TrainConfig& config) {
+  std::vector<HeldModel> held;
+  for (const NamedReward& reward : RewardsOf(config)) {
+    if (!reward.config->has_model()) continue;
+    ALIGN_ASSIGN_OR_RETURN(
+        held.emplace_back(),
+        HeldFromDirectory(reward.name == "model"
+                              ? "reward model"
+                              : "reward model '" + reward.name + "'",
+                          reward.config->model(), 1));
+  }
+  return held;
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadReference(
@@ -116,6 +230,7 @@ absl::StatusOr<PromptBatch> ReadPrompts(const pb::TrainConfig& config,
     batch.prompts.push_back(example.prompt);
     batch.ids.push_back(example.id);
     batch.numbers.push_back(example.number);
+    batch.answers.push_back(example.answer);
     longest = std::max(longest, example.prompt.size());
   }
   ALIGN_RETURN_IF_ERROR(

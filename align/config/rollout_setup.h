@@ -1,10 +1,12 @@
 #pragma once
 
-// What the methods that learn from their own samples share: ppo and grpo.
+// What the methods that learn from their own samples share: ppo, grpo,
+// online_dpo, xpo and nash_md.
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "align/base/status.h"
 #include "align/config/train_run.h"
@@ -13,6 +15,7 @@
 #include "align/train/checkpoint.h"
 #include "align/train/reward_function.h"
 #include "align/train/rollout.h"
+#include "align/train/weighted_reward.h"
 
 namespace align::pb {
 class RewardConfig;
@@ -43,11 +46,27 @@ struct LoadedReward {
 // kInvalidArgument unless `key`, a reward, names exactly one source.
 absl::Status CheckReward(const std::string& key,
                          const pb::RewardConfig& config);
-// What it names, for replies of `policy`; `tokenizer` must outlive it.
+// What it names, for replies of `policy` to `prompts`; `tokenizer` must outlive
+// it.
 absl::StatusOr<LoadedReward> LoadReward(const std::string& key,
                                         const pb::RewardConfig& config,
                                         const Model& policy,
-                                        const Tokenizer& tokenizer);
+                                        const Tokenizer& tokenizer,
+                                        const PromptBatch& prompts);
+
+// The same of all of `reward` and `rewards`, for methods that weigh several:
+// kInvalidArgument for none, a weight that is not finite or two of one name.
+absl::Status CheckRewards(const pb::TrainConfig& config);
+struct LoadedRewards {
+  std::vector<std::unique_ptr<Model>> models;  // that they read
+  std::vector<train::WeightedReward> rewards;
+};
+absl::StatusOr<LoadedRewards> LoadRewards(const pb::TrainConfig& config,
+                                          const TrainRun& run,
+                                          const PromptBatch& prompts);
+// Their models, from config.json.
+absl::StatusOr<std::vector<HeldModel>> HeldRewards(
+    const pb::TrainConfig& config);
 
 // The model of reference.path, or FrozenStart of the policy, which must outlive
 // it.
@@ -67,6 +86,20 @@ absl::StatusOr<PromptBatch> ReadPrompts(const pb::TrainConfig& config,
 void SaveRolloutState(const train::RolloutState& state,
                       train::CheckpointState& checkpoint);
 train::RolloutState RolloutStateOf(const train::CheckpointState& checkpoint);
+
+// How a run knows where its rollouts stand and goes back there.
+template <class Rollouts>
+void FollowRollouts(const std::shared_ptr<Rollouts>& rollouts, TrainRun& run) {
+  run.epoch = [rollouts] { return rollouts->epoch(); };
+  run.resumable = [rollouts] { return rollouts->between_rollouts(); };
+  run.save = [rollouts](train::CheckpointState& state) {
+    SaveRolloutState(rollouts->state(), state);
+  };
+  run.restore = [rollouts](const train::CheckpointState& state) {
+    rollouts->set_state(RolloutStateOf(state));
+    return absl::OkStatus();
+  };
+}
 
 // train::CheckInitialRatios, and a line in the log when they are 1.
 absl::Status CheckAndLogInitialRatios(const std::string& method,

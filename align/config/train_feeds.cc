@@ -28,16 +28,6 @@ namespace {
 constexpr const char* kNll = "nll";
 constexpr const char* kDft = "dft";
 
-absl::StatusOr<train::NamedPairLoss> PairLossOf(const pb::TrainConfig& config) {
-  std::vector<losses::PairLossTerm> terms;
-  for (const pb::LossConfig& loss : config.loss()) {
-    terms.push_back({.name = loss.name(),
-                     .values = ValuesOf(loss.options()),
-                     .weight = loss.has_weight() ? loss.weight() : 1});
-  }
-  return train::MakePairLoss(terms);
-}
-
 absl::StatusOr<train::NamedUnpairedLoss> UnpairedLossOf(
     const pb::TrainConfig& config) {
   const pb::LossConfig& loss = config.loss(0);
@@ -285,9 +275,20 @@ absl::Status ResolveSftLoss(pb::LossConfig& loss) {
 
 }  // namespace
 
+absl::StatusOr<train::NamedPairLoss> PairLossOf(const pb::TrainConfig& config) {
+  std::vector<losses::PairLossTerm> terms;
+  for (const pb::LossConfig& loss : config.loss()) {
+    terms.push_back({.name = loss.name(),
+                     .values = ValuesOf(loss.options()),
+                     .weight = loss.has_weight() ? loss.weight() : 1});
+  }
+  return train::MakePairLoss(terms);
+}
+
 absl::Status CheckLossKeys(const pb::TrainConfig& config) {
   const std::string& method = config.method();
-  const bool mixes = method == "preference";
+  const bool mixes =
+      method == "preference" || method == "online_dpo" || method == "xpo";
   if (method == "ppo" && config.loss_size() > 0) {
     return InvalidArgument("loss: not a key of method 'ppo'");
   }
@@ -298,7 +299,7 @@ absl::Status CheckLossKeys(const pb::TrainConfig& config) {
   for (const pb::LossConfig& loss : config.loss()) {
     if (!mixes && loss.has_weight()) {
       return InvalidArgument("loss.weight: not a key of method '" + method +
-                             "', only of 'preference'");
+                             "', only of those that learn from pairs");
     }
     if (config.loss_size() > 1 && !loss.has_name()) {
       return InvalidArgument("loss.name: expected in each of several losses");
@@ -320,7 +321,13 @@ absl::Status ResolveLosses(pb::TrainConfig& config) {
   if (method == "sft") return ResolveSftLoss(*first);
   const bool pairs = method == "preference";
   if (!first->has_name()) first->set_name(pairs ? "sigmoid" : "kto");
-  if (pairs) return PairLossOf(config).status();
+  if (pairs) {
+    ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss, PairLossOf(config));
+    if (!loss.needs.policy_won) return absl::OkStatus();
+    return InvalidArgument(
+        "loss xpo: learns from samples of policy and reference; expected "
+        "method 'xpo'");
+  }
   ALIGN_ASSIGN_OR_RETURN(const train::NamedUnpairedLoss loss,
                          UnpairedLossOf(config));
   ALIGN_RETURN_IF_ERROR(CheckEmbedderKey(config, loss.needs.density_ratio));

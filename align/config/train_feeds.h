@@ -2,6 +2,7 @@
 
 #include "align/base/status.h"
 #include "align/config/train_run.h"
+#include "align/train/preference_objective.h"
 
 namespace align {
 
@@ -15,6 +16,10 @@ absl::Status CheckLossKeys(const pb::TrainConfig& config);
 // kInvalidArgument names what a loss does not take; other methods are left
 // alone.
 absl::Status ResolveLosses(pb::TrainConfig& config);
+
+// The weighted sum of config.loss, losses on pairs. kInvalidArgument names what
+// a loss does not take.
+absl::StatusOr<train::NamedPairLoss> PairLossOf(const pb::TrainConfig& config);
 
 // Whether the run scores a frozen copy of its start, or config.reference. The
 // config is resolved.

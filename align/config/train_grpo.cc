@@ -1,8 +1,6 @@
 #include "align/config/train_grpo.h"
 
-#include <cmath>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -18,47 +16,6 @@
 namespace align {
 namespace {
 
-// One of reward and rewards, by the key that names it.
-struct NamedReward {
-  std::string key;
-  const pb::RewardConfig* config;
-  std::string name;  // in metrics
-};
-
-std::vector<NamedReward> RewardsOf(const pb::TrainConfig& config) {
-  std::vector<NamedReward> rewards;
-  if (config.has_reward()) rewards.push_back({"reward", &config.reward(), ""});
-  for (int i = 0; i < config.rewards_size(); ++i) {
-    rewards.push_back(
-        {"rewards[" + std::to_string(i) + "]", &config.rewards(i), ""});
-  }
-  for (NamedReward& reward : rewards) {
-    reward.name = reward.config->has_model() ? "model" : "lexicon";
-    if (reward.config->has_name()) reward.name = reward.config->name();
-  }
-  return rewards;
-}
-
-absl::Status CheckRewards(const pb::TrainConfig& config) {
-  const std::vector<NamedReward> rewards = RewardsOf(config);
-  if (rewards.empty()) {
-    return InvalidArgument("reward: expected at least one");
-  }
-  std::set<std::string> names;
-  for (const NamedReward& reward : rewards) {
-    ALIGN_RETURN_IF_ERROR(CheckReward(reward.key, *reward.config));
-    if (!std::isfinite(reward.config->weight())) {
-      return InvalidArgument(reward.key + ".weight: expected a finite number");
-    }
-    if (!names.insert(reward.name).second) {
-      return InvalidArgument(reward.key + ".name: '" + reward.name +
-                             "' is that of another reward; expected names that "
-                             "tell them apart in metrics");
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<GrpoSettings> Settings(const pb::TrainConfig& config) {
   ALIGN_ASSIGN_OR_RETURN(const samplers::SamplingOptions sampling,
                          ReadRolloutSampling(config.sampling()));
@@ -68,13 +25,14 @@ absl::StatusOr<GrpoSettings> Settings(const pb::TrainConfig& config) {
 // What a run holds besides the policy.
 struct GrpoRun {
   std::unique_ptr<Model> reference;  // null where nothing needs it
-  std::vector<LoadedReward> rewards;
+  LoadedRewards rewards;
   std::unique_ptr<train::GroupRollouts> rollouts;
 };
 
 absl::StatusOr<train::GroupRolloutParts> LoadParts(
     const pb::TrainConfig& config, const GrpoSettings& settings,
-    std::function<bool()> stop, const TrainRun& run, GrpoRun& held) {
+    std::function<bool()> stop, const TrainRun& run, const PromptBatch& prompts,
+    GrpoRun& held) {
   ALIGN_ASSIGN_OR_RETURN(samplers::SamplingOptions sampling,
                          ReadRolloutSampling(config.sampling()));
   sampling.stop_ids = StopIds(*run.tokenizer);
@@ -84,15 +42,8 @@ absl::StatusOr<train::GroupRolloutParts> LoadParts(
                                        settings.rollout.group_size),
       .greedy = train::GreedyReplies(*run.model, sampling, stop),
       .advantage = settings.advantage};
-  for (const NamedReward& reward : RewardsOf(config)) {
-    ALIGN_ASSIGN_OR_RETURN(
-        LoadedReward loaded,
-        LoadReward(reward.key, *reward.config, *run.model, *run.tokenizer));
-    parts.rewards.push_back(
-        {reward.name, loaded.score,
-         reward.config->has_weight() ? reward.config->weight() : 1});
-    held.rewards.push_back(std::move(loaded));
-  }
+  ALIGN_ASSIGN_OR_RETURN(held.rewards, LoadRewards(config, run, prompts));
+  parts.rewards = held.rewards.rewards;
   if (settings.needs_reference()) {
     ALIGN_ASSIGN_OR_RETURN(held.reference, LoadReference(config, *run.model));
     parts.reference =
@@ -107,7 +58,10 @@ absl::Status ResolveGrpoConfig(pb::TrainConfig& config) {
   if (config.method() != "grpo") {
     const char* key = nullptr;
     if (config.has_grpo()) key = "grpo";
-    if (config.rewards_size() > 0) key = "rewards";
+    if (config.rewards_size() > 0 &&
+        (config.method() == "ppo" || !SamplesReplies(config))) {
+      key = "rewards";
+    }
     if (key == nullptr) return absl::OkStatus();
     return InvalidArgument(std::string(key) + ": not a key of method '" +
                            config.method() + "', only of 'grpo'");
@@ -142,11 +96,10 @@ absl::Status PrepareGrpo(const pb::TrainConfig& config,
                          std::function<bool()> stop, TrainRun& run) {
   ALIGN_ASSIGN_OR_RETURN(const GrpoSettings settings, Settings(config));
   ALIGN_ASSIGN_OR_RETURN(PromptBatch prompts, ReadPrompts(config, run));
-  const auto count = static_cast<double>(prompts.prompts.size());
   const auto held = std::make_shared<GrpoRun>();
   ALIGN_ASSIGN_OR_RETURN(
       train::GroupRolloutParts parts,
-      LoadParts(config, settings, std::move(stop), run, *held));
+      LoadParts(config, settings, std::move(stop), run, prompts, *held));
   ALIGN_ASSIGN_OR_RETURN(
       held->rollouts,
       train::GroupRollouts::Create(std::move(prompts), std::move(parts),
@@ -157,18 +110,8 @@ absl::Status PrepareGrpo(const pb::TrainConfig& config,
   run.micro_steps = train::BindPolicy(
       [held] { return held->rollouts->Next(); }, *run.model, settings.loss,
       settings.objective, config.loop().accumulation(), settings.coupling);
-  run.epoch = [held, count, per_rollout = settings.rollout.prompts] {
-    return static_cast<double>(held->rollouts->state().rollout * per_rollout) /
-           count;
-  };
-  run.resumable = [held] { return held->rollouts->between_rollouts(); };
-  run.save = [held](train::CheckpointState& state) {
-    SaveRolloutState(held->rollouts->state(), state);
-  };
-  run.restore = [held](const train::CheckpointState& state) {
-    held->rollouts->set_state(RolloutStateOf(state));
-    return absl::OkStatus();
-  };
+  FollowRollouts(
+      std::shared_ptr<train::GroupRollouts>(held, held->rollouts.get()), run);
   run.check_first_step = [masks = settings.rollout.mask_truncated_completions](
                              const train::StepReport& report) {
     if (masks && !report.metrics.contains("val/ratio")) {
@@ -184,16 +127,7 @@ absl::Status PrepareGrpo(const pb::TrainConfig& config,
 
 absl::StatusOr<std::vector<HeldModel>> GrpoModelsBeside(
     const pb::TrainConfig& config, const Model& policy) {
-  std::vector<HeldModel> held;
-  for (const NamedReward& reward : RewardsOf(config)) {
-    if (!reward.config->has_model()) continue;
-    ALIGN_ASSIGN_OR_RETURN(
-        held.emplace_back(),
-        HeldFromDirectory(reward.name == "model"
-                              ? "reward model"
-                              : "reward model '" + reward.name + "'",
-                          reward.config->model(), 1));
-  }
+  ALIGN_ASSIGN_OR_RETURN(std::vector<HeldModel> held, HeldRewards(config));
   ALIGN_ASSIGN_OR_RETURN(const GrpoSettings settings, Settings(config));
   if (settings.needs_reference()) {
     ALIGN_ASSIGN_OR_RETURN(held.emplace_back(), HeldReference(config, policy));

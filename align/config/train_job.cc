@@ -16,6 +16,7 @@
 #include "align/config/train_feeds.h"
 #include "align/config/train_gkd.h"
 #include "align/config/train_grpo.h"
+#include "align/config/train_online.h"
 #include "align/config/train_ppo.h"
 #include "align/config/train_run.h"
 #include "align/models/model.h"
@@ -92,6 +93,10 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   }
   if (config.method() == "gkd") {
     ALIGN_RETURN_IF_ERROR(PrepareGkd(config, stop, run));
+    return run;
+  }
+  if (SamplesReplies(config)) {
+    ALIGN_RETURN_IF_ERROR(PrepareOnline(config, stop, run));
     return run;
   }
   run.model->trained().EnableGradients();
@@ -221,7 +226,8 @@ absl::Status Train(const pb::TrainConfig& config, const std::string& out,
 
 absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   const std::vector<std::string> methods = {
-      "sft", "reward", "preference", "unpaired", "ppo", "grpo", "gkd"};
+      "sft",  "reward", "preference", "unpaired", "ppo",
+      "grpo", "gkd",    "online_dpo", "xpo",      "nash_md"};
   if (std::ranges::count(methods, config.method()) == 0) {
     return InvalidArgument(
         losses::UnknownName("method:", config.method(), methods));
@@ -253,6 +259,7 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   ALIGN_RETURN_IF_ERROR(ResolvePpoConfig(config));
   ALIGN_RETURN_IF_ERROR(ResolveGrpoConfig(config));
   ALIGN_RETURN_IF_ERROR(ResolveGkdConfig(config));
+  ALIGN_RETURN_IF_ERROR(ResolveOnlineConfig(config));
   if (!SamplesReplies(config)) {
     pb::DataConfig* data = config.mutable_data();
     ALIGN_DEFAULT(data, batch_size, 8);
@@ -281,10 +288,11 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
                            GkdModelsBeside(config));
     held.insert(held.end(), beside.begin(), beside.end());
   } else if (SamplesReplies(config)) {
-    ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
-                           config.method() == "ppo"
-                               ? PpoModelsBeside(config, *model)
-                               : GrpoModelsBeside(config, *model));
+    ALIGN_ASSIGN_OR_RETURN(
+        const std::vector<HeldModel> beside,
+        config.method() == "ppo"    ? PpoModelsBeside(config, *model)
+        : config.method() == "grpo" ? GrpoModelsBeside(config, *model)
+                                    : OnlineModelsBeside(config, *model));
     held.insert(held.end(), beside.begin(), beside.end());
   }
   return DescribeMemory(held);

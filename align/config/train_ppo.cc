@@ -49,13 +49,14 @@ absl::Status LoadCritic(const pb::TrainConfig& config,
 
 absl::StatusOr<PpoModels> LoadModels(const pb::TrainConfig& config,
                                      const PpoSettings& settings,
-                                     const TrainRun& run) {
+                                     const TrainRun& run,
+                                     const PromptBatch& prompts) {
   const Model& policy = *run.model;
   PpoModels models;
   ALIGN_ASSIGN_OR_RETURN(models.reference, LoadReference(config, policy));
   ALIGN_ASSIGN_OR_RETURN(
       LoadedReward reward,
-      LoadReward("reward", config.reward(), policy, *run.tokenizer));
+      LoadReward("reward", config.reward(), policy, *run.tokenizer, prompts));
   models.reward_model = std::move(reward.model);
   models.reward = std::move(reward.score);
   ALIGN_RETURN_IF_ERROR(LoadCritic(config, settings, policy, models));
@@ -91,7 +92,7 @@ absl::Status ResolvePpoConfig(pb::TrainConfig& config) {
   if (!SharedCritic(config) && CriticDirectory(config).empty()) {
     return InvalidArgument(
         "value_model: a separate critic needs a model to start from where the "
-        "reward is a lexicon (or set ppo.critic to 'shared')");
+        "reward is a lexicon or a rule (or set ppo.critic to 'shared')");
   }
   return CheckRolloutSteps(config, "ppo",
                            config.ppo().epochs() * config.ppo().minibatches());
@@ -106,8 +107,8 @@ absl::Status PreparePpo(const pb::TrainConfig& config,
   ALIGN_ASSIGN_OR_RETURN(const PpoSettings settings,
                          ReadPpo(config.ppo(), sampling.temperature));
   ALIGN_ASSIGN_OR_RETURN(PromptBatch prompts, ReadPrompts(config, run));
-  const auto count = static_cast<double>(prompts.prompts.size());
-  ALIGN_ASSIGN_OR_RETURN(PpoModels models, LoadModels(config, settings, run));
+  ALIGN_ASSIGN_OR_RETURN(PpoModels models,
+                         LoadModels(config, settings, run, prompts));
   ALIGN_ASSIGN_OR_RETURN(
       std::unique_ptr<PpoRun> made,
       PpoRun::Create(*run.model, std::move(models), settings, sampling,
@@ -116,18 +117,8 @@ absl::Status PreparePpo(const pb::TrainConfig& config,
   const std::shared_ptr<PpoRun> ppo = std::move(made);
   run.stores = ppo->stores();
   run.micro_steps = [ppo, steps = ppo->micro_steps()] { return steps(); };
-  run.epoch = [ppo, count, per_rollout = settings.rollout.prompts] {
-    return static_cast<double>(ppo->rollouts().state().rollout * per_rollout) /
-           count;
-  };
-  run.resumable = [ppo] { return ppo->rollouts().between_rollouts(); };
-  run.save = [ppo](train::CheckpointState& state) {
-    SaveRolloutState(ppo->rollouts().state(), state);
-  };
-  run.restore = [ppo](const train::CheckpointState& state) {
-    ppo->rollouts().set_state(RolloutStateOf(state));
-    return absl::OkStatus();
-  };
+  FollowRollouts(std::shared_ptr<train::PpoRollouts>(ppo, &ppo->rollouts()),
+                 run);
   run.check_first_step = [](const train::StepReport& report) {
     return CheckAndLogInitialRatios("ppo", report);
   };

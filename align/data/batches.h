@@ -20,6 +20,9 @@ struct PreferenceBatch {
   PackedBatch packed;
   std::vector<std::string> ids;  // of the records, one a pair
   std::vector<double> margins;   // one a pair, in reward units; 0: none
+  // One a pair where a sample of the policy meets one of the reference: 1 if
+  // the policy's is the chosen one. Empty for other pairs.
+  std::vector<uint8_t> policy_won;
 
   int64_t pairs() const { return packed.sequences / 2; }
 };
@@ -41,7 +44,8 @@ struct UnpairedBatch {
 struct PromptBatch {
   std::vector<std::vector<int32_t>> prompts;
   std::vector<std::string> ids;
-  std::vector<uint64_t> numbers;  // random stream of each prompt
+  std::vector<uint64_t> numbers;          // random stream of each prompt
+  std::vector<std::string> answers = {};  // one a prompt, or none; empty: no
 };
 
 }  // namespace align

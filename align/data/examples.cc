@@ -391,8 +391,7 @@ absl::StatusOr<Tokenized<PromptExample>> TokenizePrompts(
     if (!record.has_prompt() && !record.has_preference()) {
       return WrongKind(record, i, "prompt or preference pair");
     }
-    PromptExample example;
-    example.number = i;
+    PromptExample example{.number = i, .answer = record.prompt().answer()};
     example.id = record.has_prompt() ? NameOf(record.prompt(), i)
                                      : NameOf(record.preference(), i);
     absl::StatusOr<PromptIds> prompt =

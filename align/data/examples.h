@@ -74,9 +74,10 @@ struct UnpairedExample {
 };
 
 struct PromptExample {
-  std::vector<int32_t> prompt;  // not empty
-  std::string id;
+  std::vector<int32_t> prompt = {};  // not empty
+  std::string id = {};
   uint64_t number = 0;  // index of the record: names its random stream
+  std::string answer;   // the right one; empty: not known
 };
 
 // What became of the records.

@@ -178,6 +178,7 @@ PromptBatch Pack(const std::vector<PromptExample>& examples,
     batch.prompts.push_back(example.prompt);
     batch.ids.push_back(example.id);
     batch.numbers.push_back(example.number);
+    batch.answers.push_back(example.answer);
   }
   return batch;
 }

@@ -287,6 +287,49 @@ Outcome ReadUnpaired(const object& row, const char* label, RowShape& shape,
   return drop;
 }
 
+// A text, or a number as it is written shortest.
+Outcome ReadAnswer(const element& value, std::string& answer) {
+  std::string_view text;
+  int64_t whole = 0;
+  if (value.get(text) == simdjson::SUCCESS) {
+    answer = std::string(text);
+  } else if (value.get(whole) == simdjson::SUCCESS) {
+    answer = std::to_string(whole);
+  } else if (value.is_number()) {
+    answer = simdjson::minify(value);
+  } else {
+    return BadField("answer", "a text or a number");
+  }
+  return std::nullopt;
+}
+
+Outcome ReadPromptAlone(const object& row, RowShape& shape,
+                        pb::PromptRecord& record) {
+  record.set_id(ReadId(row));
+  pb::Prompt& prompt = *record.mutable_prompt();
+  if (const auto answer = FindField(row, "answer")) {
+    if (auto drop = ReadAnswer(*answer, *record.mutable_answer())) return drop;
+  }
+  if (const auto value = FindField(row, "prompt")) {
+    shape = RowShape::kPrompt;
+    if (auto drop = ReadPrompt(*value, prompt)) return drop;
+    if (prompt.messages_size() > 0 || !prompt.text().empty()) {
+      return std::nullopt;
+    }
+    return Drop{DropReason::kEmptyPrompt, ""};
+  }
+  shape = RowShape::kQuestion;
+  std::string_view question;
+  if (FindField(row, "question")->get(question) != simdjson::SUCCESS) {
+    return BadField("question", "a text");
+  }
+  if (IsBlank(question)) return Drop{DropReason::kEmptyPrompt, ""};
+  pb::Message& turn = *prompt.add_messages();
+  turn.set_role("user");
+  turn.set_content(std::string(question));
+  return std::nullopt;
+}
+
 Drop UnknownShape(const object& row) {
   std::string keys;
   for (const auto field : row) {
@@ -315,15 +358,8 @@ Outcome ReadRow(const object& row, RowShape& shape, pb::Record& record) {
     return ReadUnpaired(row, label, shape, record);
   }
   if (sft) return ReadSft(row, shape, record);
-  if (const auto prompt = FindField(row, "prompt")) {
-    shape = RowShape::kPrompt;
-    auto& alone = *record.mutable_prompt();
-    alone.set_id(ReadId(row));
-    if (auto drop = ReadPrompt(*prompt, *alone.mutable_prompt())) return drop;
-    if (alone.prompt().messages_size() > 0 || !alone.prompt().text().empty()) {
-      return std::nullopt;
-    }
-    return Drop{DropReason::kEmptyPrompt, ""};
+  if (has("prompt") || (has("question") && has("answer"))) {
+    return ReadPromptAlone(row, shape, *record.mutable_prompt());
   }
   const auto value = FindField(row, "text");
   if (!value) return UnknownShape(row);

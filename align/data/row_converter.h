@@ -37,6 +37,10 @@ struct RowOutcome {
 // prompt and a completion, or beside messages that end with the assistant's,
 // makes the row an unpaired example: half of those replies are to be avoided.
 // A `density_ratio` (a number above 0) of its prompt is kept with it.
+//
+// An `answer` (a text or a number) beside a prompt alone is what replies are
+// checked against. A `question` with an `answer`, as in GSM8K, is a user's
+// turn and its answer.
 class RowConverter {
  public:
   // Rows nested deeper than max_depth are bad JSON.

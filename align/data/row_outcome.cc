@@ -26,6 +26,8 @@ std::string_view ShapeName(RowShape shape) {
       return "prompt, completion, label";
     case RowShape::kLabelledMessages:
       return "messages, label";
+    case RowShape::kQuestion:
+      return "question, answer";
   }
   return "";
 }

@@ -19,8 +19,9 @@ enum class RowShape {
   kPrompt,            // prompt
   kLabelled,          // prompt, completion, label
   kLabelledMessages,  // messages or conversations, label
+  kQuestion,          // question, answer
 };
-inline constexpr int kRowShapes = 11;
+inline constexpr int kRowShapes = 12;
 std::string_view ShapeName(RowShape shape);
 
 // Why a row is not taken.

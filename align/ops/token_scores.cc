@@ -164,4 +164,19 @@ HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
   return result;
 }
 
+std::vector<float> RowLogSumExps(const Tensor& logits) {
+  const int64_t count = logits.dim(0), vocab = logits.dim(1);
+  std::vector<float> result(count);
+  ForRows(count, [&](int64_t row) {
+    RowSums sums;
+    for (int64_t begin = 0; begin < vocab; begin += kChunk) {
+      kernels::AddChunk(logits.data() + row * vocab + begin,
+                        std::min(kChunk, vocab - begin),
+                        /*moments=*/false, sums);
+    }
+    result[row] = sums.LogSumExp();
+  });
+  return result;
+}
+
 }  // namespace align

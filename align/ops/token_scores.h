@@ -65,5 +65,7 @@ struct HeadLogits {
 };
 HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
                              double temperature);
+// The log-sum-exp of each row of `logits` [R, V], same bits as above.
+std::vector<float> RowLogSumExps(const Tensor& logits);
 
 }  // namespace align

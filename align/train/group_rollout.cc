@@ -32,12 +32,7 @@ absl::Status CheckParts(const GroupRolloutParts& parts,
   if (options.group_size < 1) {
     return bad("group_size " + std::to_string(options.group_size) + " < 1");
   }
-  if (parts.rewards.empty()) return bad("no reward; expected at least one");
-  for (const WeightedReward& reward : parts.rewards) {
-    if (std::isfinite(reward.weight)) continue;
-    return bad("the weight of reward " + reward.name +
-               " is not finite; expected a number");
-  }
+  ALIGN_RETURN_IF_ERROR(CheckWeights(kWhere, parts.rewards));
   const losses::AdvantageNeeds& needs = parts.advantage.needs;
   if (needs.values) {
     return bad(
@@ -52,45 +47,6 @@ absl::Status CheckParts(const GroupRolloutParts& parts,
         "loss's beta also is a KL penalty) or another estimator");
   }
   return absl::OkStatus();
-}
-
-// Each prompt `times` times in a row.
-std::vector<std::vector<int32_t>> Repeat(
-    const std::vector<std::vector<int32_t>>& prompts, int64_t times) {
-  std::vector<std::vector<int32_t>> repeated;
-  for (const std::vector<int32_t>& prompt : prompts) {
-    repeated.insert(repeated.end(), times, prompt);
-  }
-  return repeated;
-}
-
-// Scores of all functions, [n, F]; with `penalty`, which is taken from replies
-// that did not stop, a column of that too.
-absl::StatusOr<Eigen::ArrayXXd> ScoreReplies(
-    const std::vector<WeightedReward>& rewards,
-    std::span<const std::vector<int32_t>> prompts,
-    std::span<const std::vector<int32_t>> completions,
-    const std::vector<bool>& stopped, std::optional<double> penalty) {
-  const auto functions = static_cast<Eigen::Index>(rewards.size());
-  Eigen::ArrayXXd scores(static_cast<Eigen::Index>(completions.size()),
-                         functions + (penalty ? 1 : 0));
-  for (Eigen::Index k = 0; k < functions; ++k) {
-    ALIGN_ASSIGN_OR_RETURN(const std::vector<double> column,
-                           rewards[k].score(prompts, completions));
-    const absl::Status status =
-        CheckRewards(column, completions.size(), Unscorable::kAllowed);
-    if (!status.ok()) return Annotate(status, rewards[k].name);
-    std::ranges::copy(column, scores.col(k).begin());
-  }
-  for (Eigen::Index i = 0; penalty && i < scores.rows(); ++i) {
-    // NaN where no function applies: a penalty alone is no score.
-    scores(i, functions) = std::numeric_limits<double>::quiet_NaN();
-    for (Eigen::Index k = 0; k < functions; ++k) {
-      if (std::isnan(scores(i, k))) continue;
-      scores(i, functions) = stopped[i] ? 0.0 : -*penalty;
-    }
-  }
-  return scores;
 }
 
 // A group's prompt and its completions; those that are `left_out` are empty.
@@ -213,29 +169,28 @@ GroupRollouts::GroupRollouts(PromptBatch prompts, GroupRolloutParts parts,
                 rng) {}
 
 absl::StatusOr<std::optional<PolicyBatch>> GroupRollouts::Next() {
-  if (schedule_.between_rollouts()) {
-    if (schedule_.done()) return std::optional<PolicyBatch>();
-    ALIGN_RETURN_IF_ERROR(Sample());
-    ALIGN_RETURN_IF_ERROR(Reward());
-    if (parts_.advantage.needs.baselines) {
-      ALIGN_RETURN_IF_ERROR(TakeBaselines());
-    }
-    if (parts_.reference) ALIGN_RETURN_IF_ERROR(ScoreReference());
-    ALIGN_RETURN_IF_ERROR(Compare());
-    schedule_.Begin(static_cast<int64_t>(rollout_.log_probs.size()));
-  }
-  PolicyBatch batch = MakeBatch(schedule_.NextBatch());
-  schedule_.CountTrained(batch.packed.rows());
-  return std::optional<PolicyBatch>(std::move(batch));
+  return NextBatchOf<PolicyBatch>(
+      schedule_, [this] { return MakeRollout(); },
+      [this](const std::vector<int64_t>& groups) { return MakeBatch(groups); });
+}
+
+absl::StatusOr<int64_t> GroupRollouts::MakeRollout() {
+  ALIGN_RETURN_IF_ERROR(Sample());
+  ALIGN_RETURN_IF_ERROR(ScoreReplies(
+      parts_.rewards, RepeatEach(rollout_.prompts, options_.group_size),
+      rollout_.completions, rollout_.stopped, options_.missing_eos_penalty,
+      rollout_.inputs));
+  if (parts_.advantage.needs.baselines) ALIGN_RETURN_IF_ERROR(TakeBaselines());
+  if (parts_.reference) ALIGN_RETURN_IF_ERROR(ScoreReference());
+  ALIGN_RETURN_IF_ERROR(Compare());
+  return static_cast<int64_t>(rollout_.log_probs.size());
 }
 
 absl::Status GroupRollouts::Sample() {
   rollout_ = GroupRollout();
-  for (int64_t prompt : schedule_.Prompts()) {
-    rollout_.prompts.push_back(prompts_.prompts[prompt]);
-    rollout_.ids.push_back(prompts_.ids.empty() ? std::to_string(prompt)
-                                                : prompts_.ids[prompt]);
-  }
+  PromptBatch taken = TakePrompts(prompts_, schedule_.Prompts());
+  rollout_.prompts = std::move(taken.prompts);
+  rollout_.ids = std::move(taken.ids);
   ALIGN_ASSIGN_OR_RETURN(
       std::vector<samplers::Completion> completions,
       parts_.generate(rollout_.prompts, schedule_.SamplingStream()));
@@ -263,21 +218,6 @@ absl::Status GroupRollouts::Sample() {
   return absl::OkStatus();
 }
 
-absl::Status GroupRollouts::Reward() {
-  losses::AdvantageInputs& in = rollout_.inputs;
-  ALIGN_ASSIGN_OR_RETURN(
-      in.rewards_per_function,
-      ScoreReplies(parts_.rewards,
-                   Repeat(rollout_.prompts, options_.group_size),
-                   rollout_.completions, rollout_.stopped,
-                   options_.missing_eos_penalty));
-  for (const WeightedReward& reward : parts_.rewards) {
-    in.reward_weights.push_back(reward.weight);
-  }
-  if (options_.missing_eos_penalty) in.reward_weights.push_back(1);
-  return absl::OkStatus();
-}
-
 absl::Status GroupRollouts::TakeBaselines() {
   ALIGN_ASSIGN_OR_RETURN(
       std::vector<samplers::Completion> greedy,
@@ -291,10 +231,9 @@ absl::Status GroupRollouts::TakeBaselines() {
   }
   losses::AdvantageInputs& in = rollout_.inputs;
   losses::AdvantageInputs of_greedy;
-  of_greedy.reward_weights = in.reward_weights;
-  ALIGN_ASSIGN_OR_RETURN(of_greedy.rewards_per_function,
-                         ScoreReplies(parts_.rewards, rollout_.prompts, replies,
-                                      stopped, options_.missing_eos_penalty));
+  ALIGN_RETURN_IF_ERROR(ScoreReplies(parts_.rewards, rollout_.prompts, replies,
+                                     stopped, options_.missing_eos_penalty,
+                                     of_greedy));
   const Eigen::ArrayXd sums = losses::SumRewards(of_greedy);
   in.baselines.resize(in.sequences());
   for (Eigen::Index i = 0; i < in.sequences(); ++i) {

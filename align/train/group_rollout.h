@@ -12,8 +12,8 @@
 #include "align/data/batches.h"
 #include "align/train/policy_objective.h"
 #include "align/train/reference.h"
-#include "align/train/reward_function.h"
 #include "align/train/rollout.h"
+#include "align/train/weighted_reward.h"
 #include "losses/advantages.h"
 #include "losses/kl.h"
 
@@ -37,13 +37,6 @@ struct GroupRolloutOptions {
   bool mask_truncated_completions = false;
   // Taken from the score of a completion that ran into its length limit.
   std::optional<double> missing_eos_penalty;
-};
-
-// One of the things that replies are rewarded for.
-struct WeightedReward {
-  std::string name;  // in metrics
-  RewardFunction score;
-  double weight = 1;
 };
 
 // An estimator of losses/advantage_registry.h with its options set.
@@ -122,6 +115,7 @@ class GroupRollouts {
   // Whether the next call of Next samples: only then does `state` say all.
   bool between_rollouts() const { return schedule_.between_rollouts(); }
   const RolloutState& state() const { return schedule_.state(); }
+  double epoch() const { return schedule_.epoch(); }
   // Continues from `state`, dropping what is left of a rollout.
   void set_state(const RolloutState& state) { schedule_.set_state(state); }
   // The last one that was sampled.
@@ -131,8 +125,9 @@ class GroupRollouts {
   GroupRollouts(PromptBatch prompts, GroupRolloutParts parts,
                 const GroupRolloutOptions& options, const Rng& rng);
 
+  // Fills rollout_; the tokens that were sampled.
+  absl::StatusOr<int64_t> MakeRollout();
   absl::Status Sample();
-  absl::Status Reward();
   absl::Status TakeBaselines();
   absl::Status ScoreReference();
   absl::Status Compare();

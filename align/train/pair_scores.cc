@@ -29,6 +29,13 @@ absl::Status Check(const Model& model, const losses::PairNeeds& needs,
                            std::to_string(batch.margins.size()) +
                            " margins; the loss expects one a pair");
   }
+  if (needs.policy_won && batch.policy_won.size() != pairs) {
+    return InvalidArgument(
+        "preference batch of " + std::to_string(pairs) + " pairs, " +
+        std::to_string(batch.policy_won.size()) +
+        " of them known as a sample of the policy and one of the reference; "
+        "the loss expects all");
+  }
   return model.CheckTokens(packed.tokens, packed.segments);
 }
 
@@ -220,6 +227,12 @@ absl::StatusOr<ForwardPass<PairScores>> ScorePairBatch(
   if (needs.reward_margin) {
     out.inputs.reward_margin = Eigen::Map<const Eigen::ArrayXd>(
         batch.margins.data(), static_cast<Eigen::Index>(batch.margins.size()));
+  }
+  if (needs.policy_won) {
+    out.inputs.policy_won =
+        Eigen::Map<const Eigen::Array<uint8_t, Eigen::Dynamic, 1>>(
+            batch.policy_won.data(), batch.pairs())
+            .cast<double>();
   }
   if (needs.prompt_nll) {
     SetPromptNll(scores.log_probs(), prompts, replies, out.inputs);

@@ -41,7 +41,7 @@ struct PairScoreOptions {
 // nll_loss (of what NLL terms learn, per token; an alarm where there are none),
 // num_tokens, and what the options ask for. Returns kInvalidArgument for ids
 // that the model does not have, a batch that is not made of pairs, or one
-// without the margins that are needed.
+// without the margins, or the knowledge of whose samples won, that are needed.
 absl::StatusOr<ForwardPass<PairScores>> ScorePairBatch(
     const Model& model, const ReferenceLogProbs& reference,
     const losses::PairNeeds& needs, const PairScoreOptions& options,

@@ -172,7 +172,7 @@ absl::StatusOr<NamedPolicyLoss> MakePolicyLoss(
     const std::vector<std::pair<std::string, std::string>>& values) {
   losses::PolicyLossOrError made = losses::MakePolicyLoss(name, values);
   if (!made.ok()) return InvalidArgument(made.error);
-  return NamedPolicyLoss{std::move(made.loss), made.needs};
+  return NamedPolicyLoss{std::move(made.loss), made.needs, made.beta};
 }
 
 CoupledObjective<PolicyBatch, PolicyScores> PolicyObjective(

@@ -32,6 +32,7 @@ struct PolicyBatch {
 struct NamedPolicyLoss {
   losses::PolicyLoss loss;
   losses::PolicyNeeds needs;  // with these options
+  double beta = 0;            // the weight of the KL penalty in the loss
 };
 
 // The loss `name` with the options `values`, names and texts, over its

@@ -158,22 +158,18 @@ PpoRollouts::PpoRollouts(PromptBatch prompts, PpoRolloutParts parts,
                 rng) {}
 
 absl::StatusOr<std::optional<PpoBatch>> PpoRollouts::Next() {
-  if (schedule_.between_rollouts()) {
-    if (schedule_.done()) return std::optional<PpoBatch>();
-    ALIGN_RETURN_IF_ERROR(Sample());
-  }
-  PpoBatch batch = MakeBatch(rollout_, schedule_.NextBatch());
-  schedule_.CountTrained(batch.packed.rows());
-  return std::optional<PpoBatch>(std::move(batch));
+  return NextBatchOf<PpoBatch>(
+      schedule_, [this] { return Sample(); },
+      [this](const std::vector<int64_t>& members) {
+        return MakeBatch(rollout_, members);
+      });
 }
 
-absl::Status PpoRollouts::Sample() {
+absl::StatusOr<int64_t> PpoRollouts::Sample() {
   rollout_ = PpoRollout();
-  for (int64_t prompt : schedule_.Prompts()) {
-    rollout_.prompts.push_back(prompts_.prompts[prompt]);
-    rollout_.ids.push_back(prompts_.ids.empty() ? std::to_string(prompt)
-                                                : prompts_.ids[prompt]);
-  }
+  PromptBatch taken = TakePrompts(prompts_, schedule_.Prompts());
+  rollout_.prompts = std::move(taken.prompts);
+  rollout_.ids = std::move(taken.ids);
   ALIGN_ASSIGN_OR_RETURN(
       std::vector<samplers::Completion> completions,
       parts_.generate(rollout_.prompts, schedule_.SamplingStream()));
@@ -198,8 +194,7 @@ absl::Status PpoRollouts::Sample() {
   rollout_.metrics = Metrics(rollout_, schedule_.state(), stopped);
   const auto n = static_cast<double>(rollout_.completions.size());
   schedule_.UpdateKl(Sum(rollout_.targets.kl) / n, n);
-  schedule_.Begin(scores.offsets.back());
-  return absl::OkStatus();
+  return scores.offsets.back();
 }
 
 }  // namespace align::train

@@ -85,6 +85,7 @@ class PpoRollouts {
   // Whether the next call of Next samples: only then does `state` say all.
   bool between_rollouts() const { return schedule_.between_rollouts(); }
   const RolloutState& state() const { return schedule_.state(); }
+  double epoch() const { return schedule_.epoch(); }
   // Continues from `state`, dropping what is left of a rollout.
   void set_state(const RolloutState& state) { schedule_.set_state(state); }
 
@@ -92,7 +93,8 @@ class PpoRollouts {
   PpoRollouts(PromptBatch prompts, PpoRolloutParts parts,
               const PpoRolloutOptions& options, const Rng& rng);
 
-  absl::Status Sample();
+  // Fills rollout_; the tokens that were sampled.
+  absl::StatusOr<int64_t> Sample();
 
   PromptBatch prompts_;
   PpoRolloutParts parts_;

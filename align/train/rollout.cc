@@ -39,6 +39,38 @@ ReplyGenerator GreedyReplies(const Model& policy,
   };
 }
 
+ReplyGenerator SampleMixture(std::vector<const Model*> models,
+                             std::vector<double> weights,
+                             const samplers::SamplingOptions& options,
+                             std::function<bool()> stop) {
+  return [models = std::move(models),
+          rule = samplers::GeometricMixture(std::move(weights)), options,
+          stop = std::move(stop)](std::span<const std::vector<int32_t>> prompts,
+                                  const Rng& rng) {
+    return samplers::GenerateCombined(models, rule, prompts, 1, options, rng,
+                                      {}, stop);
+  };
+}
+
+ReplyGenerator OneOfEach(ReplyGenerator first, ReplyGenerator second) {
+  return [first = std::move(first), second = std::move(second)](
+             std::span<const std::vector<int32_t>> prompts, const Rng& rng)
+             -> absl::StatusOr<std::vector<samplers::Completion>> {
+    ALIGN_ASSIGN_OR_RETURN(std::vector<samplers::Completion> a,
+                           first(prompts, rng.Fork("first")));
+    ALIGN_ASSIGN_OR_RETURN(std::vector<samplers::Completion> b,
+                           second(prompts, rng.Fork("second")));
+    ALIGN_RETURN_IF_ERROR(CheckReplies("first replies", a, prompts.size()));
+    ALIGN_RETURN_IF_ERROR(CheckReplies("second replies", b, prompts.size()));
+    std::vector<samplers::Completion> both;
+    for (size_t p = 0; p < prompts.size(); ++p) {
+      both.push_back(std::move(a[p]));
+      both.push_back(std::move(b[p]));
+    }
+    return both;
+  };
+}
+
 absl::Status CheckReplies(const std::string& where,
                           const std::vector<samplers::Completion>& completions,
                           size_t count) {
@@ -58,6 +90,25 @@ absl::Status CheckReplies(const std::string& where,
     }
   }
   return absl::OkStatus();
+}
+
+PromptBatch TakePrompts(const PromptBatch& all,
+                        const std::vector<int64_t>& indices) {
+  PromptBatch taken;
+  for (int64_t i : indices) {
+    taken.prompts.push_back(all.prompts[i]);
+    taken.ids.push_back(all.ids.empty() ? std::to_string(i) : all.ids[i]);
+  }
+  return taken;
+}
+
+std::vector<std::vector<int32_t>> RepeatEach(
+    const std::vector<std::vector<int32_t>>& prompts, int64_t times) {
+  std::vector<std::vector<int32_t>> repeated;
+  for (const std::vector<int32_t>& prompt : prompts) {
+    repeated.insert(repeated.end(), times, prompt);
+  }
+  return repeated;
 }
 
 absl::Status CheckPlan(const std::string& where, const RolloutPlan& plan,

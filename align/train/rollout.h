@@ -5,12 +5,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "align/base/rng.h"
 #include "align/base/status.h"
+#include "align/data/batches.h"
 #include "align/models/model.h"
 #include "align/train/run_loop.h"
 #include "samplers/generate.h"
@@ -38,11 +41,29 @@ ReplyGenerator GreedyReplies(const Model& policy,
                              samplers::SamplingOptions options,
                              std::function<bool()> stop = nullptr);
 
+// The same from the geometric mixture of `models`, which must outlive the
+// function, with one weight each: samplers::GeometricMixture.
+ReplyGenerator SampleMixture(std::vector<const Model*> models,
+                             std::vector<double> weights,
+                             const samplers::SamplingOptions& options,
+                             std::function<bool()> stop = nullptr);
+// Two replies to each prompt: the one of `first` and the one of `second`, which
+// draw from streams of their own.
+ReplyGenerator OneOfEach(ReplyGenerator first, ReplyGenerator second);
+
 // Whether there are `count` completions with a log-prob a token, at least one
 // token each: kInvalidArgument, starting with `where`, says what there is.
 absl::Status CheckReplies(const std::string& where,
                           const std::vector<samplers::Completion>& completions,
                           size_t count);
+
+// The prompts `indices` of `all`, with their ids: numbers where it has none.
+PromptBatch TakePrompts(const PromptBatch& all,
+                        const std::vector<int64_t>& indices);
+
+// Each prompt `times` times in a row.
+std::vector<std::vector<int32_t>> RepeatEach(
+    const std::vector<std::vector<int32_t>>& prompts, int64_t times);
 
 // How rollouts follow one another.
 struct RolloutPlan {
@@ -100,6 +121,11 @@ class RolloutSchedule {
   void UpdateKl(double kl, double completions);
 
   const RolloutState& state() const { return state_; }
+  // Passes over the prompts so far.
+  double epoch() const {
+    return static_cast<double>(state_.rollout * plan_.prompts) /
+           static_cast<double>(prompts_there_);
+  }
   // Continues from `state`, dropping what is left of a rollout.
   void set_state(const RolloutState& state);
 
@@ -111,6 +137,24 @@ class RolloutSchedule {
   // Members of each batch still to be given out, the next batch last.
   std::vector<std::vector<int64_t>> pending_;
 };
+
+// The next batch of a series of rollouts, nullopt after the last: `sample`
+// makes a rollout, between two of them, and returns the tokens sampled; `make`
+// a batch, which has `packed`, of the members that it is given. Both may fail.
+template <class Batch, class Sample, class Make>
+absl::StatusOr<std::optional<Batch>> NextBatchOf(RolloutSchedule& schedule,
+                                                 const Sample& sample,
+                                                 const Make& make) {
+  if (schedule.between_rollouts()) {
+    if (schedule.done()) return std::optional<Batch>();
+    ALIGN_ASSIGN_OR_RETURN(const int64_t tokens, sample());
+    schedule.Begin(tokens);
+  }
+  absl::StatusOr<Batch> batch = make(schedule.NextBatch());
+  if (!batch.ok()) return batch.status();
+  schedule.CountTrained(batch->packed.rows());
+  return std::optional<Batch>(*std::move(batch));
+}
 
 // Whether a step on fresh samples, taken before any update, has ratios of
 // exactly 1 and an approxkl of 0 (within 1e-4 where matmul rows are not exact:

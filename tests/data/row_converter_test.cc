@@ -176,7 +176,16 @@ TEST(RowConverterTest, JoinsTheTextPartsOfAMessage) {
 
 TEST(RowConverterTest, TakesPromptsAndTexts) {
   ExpectTaken(R"({"prompt":"p","answer":"42"})", RowShape::kPrompt,
-              R"(prompt { prompt { text: "p" } })");
+              R"(prompt { prompt { text: "p" } answer: "42" })");
+  ExpectTaken(R"({"prompt":"p","answer":-4})", RowShape::kPrompt,
+              R"(prompt { prompt { text: "p" } answer: "-4" })");
+  ExpectTaken(R"({"question":"q","answer":"6*7 #### 42","id":3})",
+              RowShape::kQuestion,
+              R"(prompt { prompt { messages { role: "user" content: "q" } }
+                          answer: "6*7 #### 42" id: "3" })");
+  ExpectDropped(R"({"question":" ","answer":"4"})", DropReason::kEmptyPrompt);
+  ExpectDropped(R"({"question":["q"],"answer":"4"})", DropReason::kBadField);
+  ExpectDropped(R"({"prompt":"p","answer":[4]})", DropReason::kBadField);
   ExpectTaken(R"({"text":"t","label":1,"id":"x"})", RowShape::kText,
               R"(text { text: "t" id: "x" })");
 }

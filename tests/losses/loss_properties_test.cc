@@ -38,6 +38,7 @@ PairInputs Margins(const ArrayXd& margins, double level = -40) {
           .chosen_log_weight = chosen,
           .rejected_log_weight = rejected,
           .reward_margin = margins,
+          .policy_won = tokens,
           .chosen_nll = -chosen,
           .chosen_nll_tokens = tokens};
 }
@@ -50,6 +51,7 @@ PairInputs Swapped(PairInputs in) {
   std::swap(in.reference_chosen_head, in.reference_rejected_head);
   std::swap(in.chosen_log_weight, in.rejected_log_weight);
   in.reward_margin = -in.reward_margin;
+  in.policy_won = 1 - in.policy_won;
   if (in.chosen_nll.size() > 0) in.chosen_nll = -in.policy_chosen;
   return in;
 }

@@ -36,6 +36,7 @@ inline PairInputs SomePairs(Eigen::Index batch) {
     in.reward_margin[i] = 2 * uniform() - 0.5;
     in.chosen_nll_tokens[i] = in.chosen_tokens[i] + 3;
     in.chosen_nll[i] = -in.policy_chosen[i] + 6 * uniform();
+    in.policy_won[i] = static_cast<double>(i % 2);
   }
   in.running_mean = 0.37;
   return in;
@@ -64,6 +65,7 @@ inline PairInputs Only(PairInputs in, const PairNeeds& needs) {
     in.rejected_log_weight.resize(0);
   }
   if (!needs.reward_margin) in.reward_margin.resize(0);
+  if (!needs.policy_won) in.policy_won.resize(0);
   if (!needs.prompt_nll) {
     in.chosen_nll.resize(0);
     in.chosen_nll_tokens.resize(0);

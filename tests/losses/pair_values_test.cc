@@ -56,6 +56,8 @@ TEST(PairValues, AtZeroMargin) {
       {"rpo_fwd_kl", {}, 0},
       {"rpo_sq", {}, 0},
       {"rso_sigmoid_norm", {}, kLn2},
+      {"xpo", {{"alpha", "0"}}, kLn2},
+      {"xpo", {{"alpha", "0"}, {"loss_type", "ipo"}}, 25},
       {"rso_hinge", {}, 1},
       {"rso_hinge_norm", {}, 1},
       {"slic", {{"regularization", "0"}, {"delta", "0.75"}}, 0.75},
@@ -177,6 +179,24 @@ TEST(PairValues, ModifiersWeighTokensAndPairs) {
       Loss("hinge", in).loss *
           (in.chosen_log_weight + in.rejected_log_weight).exp(),
       1e-14));
+}
+
+// The bonus is alpha times the log-prob of the reference's sample, whichever of
+// the two replies that is.
+TEST(Xpo, AddsTheLogProbOfTheReferencesSample) {
+  const PairInputs in = SomePairs(4);
+  const double alpha = 0.25;
+  const PairLossResult with = Loss("xpo", in, {{"alpha", "0.25"}});
+  const PairLossResult plain = Loss("sigmoid", in);
+  for (Eigen::Index i = 0; i < 4; ++i) {
+    const bool won = in.policy_won[i] != 0;
+    const double sample = won ? in.policy_rejected[i] : in.policy_chosen[i];
+    EXPECT_NEAR(with.loss[i], plain.loss[i] + alpha * sample, 1e-14);
+    EXPECT_NEAR(with.d_policy_chosen[i],
+                plain.d_policy_chosen[i] + (won ? 0 : alpha), 1e-15);
+    EXPECT_NEAR(with.d_policy_rejected[i],
+                plain.d_policy_rejected[i] + (won ? alpha : 0), 1e-15);
+  }
 }
 
 TEST(RunningMean, IsTheMeanOfStepsAndSkipsWhatIsNotFinite) {

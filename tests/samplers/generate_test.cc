@@ -248,5 +248,100 @@ TEST(GenerateTest, ProcessorsLeaveTheLogProbsUnfiltered) {
   }
 }
 
+// Replies of the first models' mixture, one model a weight.
+std::vector<Completion> FromBoth(const Model& a, const Model& b,
+                                 std::vector<double> weights,
+                                 const SamplingOptions& options) {
+  const Model* const models[] = {&a, &b};
+  const auto replies = GenerateCombined(std::span(models).first(weights.size()),
+                                        GeometricMixture(weights), Prompts(5),
+                                        3, options, Rng(3));
+  ALIGN_CHECK(replies.ok()) << replies.status().ToString();
+  return *replies;
+}
+
+TEST(GenerateCombinedTest, AMixtureOfOneModelIsThatModelToTheBit) {
+  const auto a = TinyModel(1), b = TinyModel(2);
+  for (double temperature : {0.0, 0.7, 1.0}) {
+    const SamplingOptions options = {
+        .max_new_tokens = 12, .temperature = temperature, .stop_ids = {5}};
+    const auto of_a = *Generate(*a, Prompts(5), 3, options, Rng(3));
+    const auto of_b = *Generate(*b, Prompts(5), 3, options, Rng(3));
+    for (const std::vector<double>& weights :
+         {std::vector<double>{1}, {1, 0}}) {
+      EXPECT_TRUE(
+          std::ranges::equal(of_a, FromBoth(*a, *b, weights, options), Same));
+    }
+    EXPECT_TRUE(
+        std::ranges::equal(of_b, FromBoth(*a, *b, {0, 1}, options), Same));
+    EXPECT_FALSE(std::ranges::equal(of_a, of_b, Same));
+  }
+}
+
+// The scaled logits of what follows `tokens`.
+std::vector<float> NextLogits(const Model& model,
+                              const std::vector<int32_t>& tokens,
+                              double temperature) {
+  Segments segments;
+  segments.Append(static_cast<int64_t>(tokens.size()));
+  const NoGrad no_grad;
+  const HeadLogits head = ComputeHeadLogits(model.Hidden(tokens, segments),
+                                            model.Head(), temperature);
+  const auto all = head.logits.values();
+  return {all.end() - 61, all.end()};
+}
+
+TEST(GenerateCombinedTest, LogProbsAreOfTheNormalisedProductOfPowers) {
+  const auto a = TinyModel(1), b = TinyModel(2);
+  const SamplingOptions options = {.max_new_tokens = 6, .temperature = 0.8};
+  const auto replies = FromBoth(*a, *b, {0.7, 0.3}, options);
+  for (size_t p = 0; p < 5; ++p) {
+    std::vector<int32_t> tokens = Prompts(5)[p];
+    const Completion& reply = replies[3 * p];
+    for (size_t t = 0; t < reply.tokens.size(); ++t) {
+      const auto of_a = NextLogits(*a, tokens, 0.8);
+      const auto of_b = NextLogits(*b, tokens, 0.8);
+      double sum = 0;
+      const auto mixed = [&](size_t v) {
+        return 0.7 * of_a[v] + 0.3 * of_b[v];
+      };
+      for (size_t v = 0; v < 61; ++v) sum += std::exp(mixed(v));
+      // Logits are f32 of size 100.
+      EXPECT_NEAR(reply.log_probs[t], mixed(reply.tokens[t]) - std::log(sum),
+                  1e-4);
+      tokens.push_back(reply.tokens[t]);
+    }
+  }
+}
+
+TEST(GenerateCombinedTest, AReplyDependsOnItsPromptAndStreamAlone) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  const auto a = TinyModel(1), b = TinyModel(2);
+  SamplingOptions options{.max_new_tokens = 10, .stop_ids = {5, 6}};
+  const auto all = FromBoth(*a, *b, {0.5, 0.5}, options);
+  for (int threads : {1, 3}) {
+    SetThreads(threads);
+    for (int64_t rows : {1, 5}) {
+      options.max_rows = rows;
+      EXPECT_TRUE(
+          std::ranges::equal(all, FromBoth(*a, *b, {0.5, 0.5}, options), Same));
+    }
+  }
+  SetThreads(1);
+}
+
+TEST(GenerateCombinedTest, RefusesOtherVocabulariesAndClassifiers) {
+  const auto a = TinyModel(1), scorer = TinyModel(1, false, true);
+  const auto odd = *CreateModel(OddConfig(), Rng(1));
+  const auto message = [&](const Model& other) {
+    const Model* const models[] = {a.get(), &other};
+    return Message(GenerateCombined(models, GeometricMixture({0.5, 0.5}),
+                                    Prompts(1), 1, {}, Rng(1))
+                       .status());
+  };
+  EXPECT_THAT(message(*odd), HasSubstr("vocabularies of 61 and 7 ids"));
+  EXPECT_THAT(message(*scorer), HasSubstr("needs a language model"));
+}
+
 }  // namespace
 }  // namespace align::samplers

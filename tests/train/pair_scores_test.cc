@@ -125,5 +125,16 @@ TEST(ScorePairBatch, MarginsThatAreNeededMustBeThere) {
   EXPECT_EQ(Score(*model, needs, batch).inputs.reward_margin[0], 0.75);
 }
 
+TEST(ScorePairBatch, WhoseSampleWonMustBeThereWhereItIsNeeded) {
+  const auto model = TinyModel();
+  PreferenceBatch batch = OnePair();
+  const losses::PairNeeds needs = {.policy_won = true};
+  EXPECT_THAT(
+      Message(ScorePairBatch(*model, nullptr, needs, {}, batch).status()),
+      HasSubstr("1 pairs, 0 of them known as a sample of the policy"));
+  batch.policy_won = {1};
+  EXPECT_EQ(Score(*model, needs, batch).inputs.policy_won[0], 1);
+}
+
 }  // namespace
 }  // namespace align::train

@@ -31,6 +31,7 @@ inline PreferenceBatch TinyPairs(int64_t first, int64_t count,
                                   rejected);
     batch.ids.push_back("pair" + std::to_string(i));
     batch.margins.push_back(0.25 * static_cast<double>(i % 3));
+    batch.policy_won.push_back(static_cast<uint8_t>(i % 2));
   }
   return batch;
 }
