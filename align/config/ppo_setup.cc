@@ -25,6 +25,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadScorer(const std::string& key,
                            " ids; expected the policy's " +
                            std::to_string(policy.config().vocab_size));
   }
+  (*model)->params().SetPrecision(policy.params().precision());
   return model;
 }
 

@@ -205,6 +205,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadReference(
                            " is not a language model of the policy's " +
                            std::to_string(policy.config().vocab_size) + " ids");
   }
+  reference->params().SetPrecision(policy.params().precision());
   return reference;
 }
 

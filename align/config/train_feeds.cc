@@ -191,6 +191,7 @@ absl::StatusOr<train::ReferenceLogProbs> ReferenceOf(
   if (config.reference().has_path()) {
     ALIGN_ASSIGN_OR_RETURN(reference, LoadModel(config.reference().path(),
                                                 config.reference().base()));
+    reference->params().SetPrecision(start.params().precision());
   } else {
     reference = FrozenStart(config, start);
   }

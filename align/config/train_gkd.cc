@@ -94,6 +94,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadTeacher(
   if (!teacher.ok()) return Annotate(teacher.status(), "gkd.teacher");
   ALIGN_RETURN_IF_ERROR(
       CheckVocabulary(directory, **teacher, *run.model, *run.tokenizer));
+  (*teacher)->params().SetPrecision(run.model->params().precision());
   return teacher;
 }
 
@@ -188,8 +189,8 @@ absl::Status PrepareGkd(const pb::TrainConfig& config,
       Rng(config.loop().seed()).Fork("gkd"), std::move(stop));
   if (!made.ok()) return Annotate(made.status(), "data.train");
   const std::shared_ptr<train::DistillationSource> source = *std::move(made);
-  run.model->params().EnableGradients();
-  run.stores = {{.name = "policy", .store = &run.model->params()}};
+  run.model->trained().EnableGradients();
+  run.stores = {{.name = "policy", .store = &run.model->trained()}};
   run.micro_steps = train::Bind<train::DistillationBatch>(
       [source, teacher] { return source->Next(); },
       train::DistillationObjective(*run.model, *teacher, loss));

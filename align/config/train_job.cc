@@ -19,6 +19,7 @@
 #include "align/config/train_online.h"
 #include "align/config/train_ppo.h"
 #include "align/config/train_run.h"
+#include "align/dnnl/precision.h"
 #include "align/models/model.h"
 #include "align/text/tokenizer.h"
 #include "align/train/checkpoint.h"
@@ -82,6 +83,9 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   TrainRun run;
   ALIGN_ASSIGN_OR_RETURN(run.tokenizer, LoadTokenizer(TokenizerOf(config)));
   ALIGN_ASSIGN_OR_RETURN(run.model, MakeModel(config, *run.tokenizer));
+  ALIGN_ASSIGN_OR_RETURN(const Precision precision,
+                         ParsePrecision(config.precision()));
+  run.model->params().SetPrecision(precision);
   ALIGN_RETURN_IF_ERROR(SetRouterLoss(config, *run.model));
   if (config.method() == "ppo") {
     ALIGN_RETURN_IF_ERROR(PreparePpo(config, stop, run));
@@ -252,6 +256,10 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   ALIGN_DEFAULT(loop, checkpoint_every, 0);
   ALIGN_DEFAULT(loop, keep_checkpoints, 2);
   ALIGN_DEFAULT(&config, weight_format, "f32");
+  ALIGN_DEFAULT(&config, precision, "f32");
+  ALIGN_ASSIGN_OR_RETURN(const Precision precision,
+                         ParsePrecision(config.precision()));
+  config.set_precision(PrecisionName(precision));
   ALIGN_RETURN_IF_ERROR(Annotate(
       ParseWeightFormat(config.weight_format()).status(), "weight_format"));
   ALIGN_RETURN_IF_ERROR(ResolveLora(config));

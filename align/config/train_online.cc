@@ -334,8 +334,8 @@ absl::Status PrepareOnline(const pb::TrainConfig& config,
                            std::function<bool()> stop, TrainRun& run) {
   const auto held = std::make_shared<OnlineRun>();
   ALIGN_RETURN_IF_ERROR(Load(config, stop, run, *held));
-  run.model->params().EnableGradients();
-  run.stores = {{.name = "policy", .store = &run.model->params()}};
+  run.model->trained().EnableGradients();
+  run.stores = {{.name = "policy", .store = &run.model->trained()}};
   FollowRollouts(
       std::shared_ptr<train::DuelRollouts>(held, held->rollouts.get()), run);
   return config.method() == kNashMd ? BindNash(config, held, run)
