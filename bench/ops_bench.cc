@@ -15,6 +15,7 @@
 #include "align/dnnl/matmul.h"
 #include "align/nn/param_store.h"
 #include "align/ops/ops.h"
+#include "align/ops/token_divergence.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
 #include "bench/bench_main.h"
@@ -145,6 +146,16 @@ std::vector<OpCase> ProductCases(const ModelConfig& c) {
   };
   const std::vector<ParamSpec> head = {{"hidden", {n, d}},
                                        {"head", {c.vocab_size, d}}};
+  // A teacher of the student's size, which is a constant.
+  std::vector<ParamSpec> heads = head;
+  heads.push_back({"teacher_hidden", {n, d}});
+  heads.push_back({"teacher_head", {c.vocab_size, d}});
+  const auto divergence = [packed](const ParamStore& in) {
+    return TokenDivergence(
+        {in.Get("hidden"), in.Get("head")},
+        {in.Get("teacher_hidden").Detach(), in.Get("teacher_head").Detach()},
+        packed->scored);
+  };
   const double scored = static_cast<double>(packed->scored.size());
   const double head_flops = 2 * scored * static_cast<double>(d * c.vocab_size);
   return {
@@ -165,6 +176,7 @@ std::vector<OpCase> ProductCases(const ModelConfig& c) {
        4.0 * VisiblePairs(packed->segments) * q},
       {"ScoreTokens", head, scores(false), head_flops},
       {"ScoreTokens/entropy", head, scores(true), head_flops},
+      {"TokenDivergence", heads, divergence},
   };
 }
 

@@ -63,6 +63,7 @@ TEST_F(CliTest, ListLossesHasEveryRegistryAndItsOptions) {
   check(losses::PairLosses(), 5);
   check(losses::UnpairedLosses(), 1);
   check(losses::PolicyLosses(), 5);
+  check(losses::DistillationLosses(), 1);
   check(losses::AdvantageEstimators(), 3);
   EXPECT_THAT(Output({"list", "losses", "hinge"}), HasSubstr("rpo_alpha = 0 "));
   EXPECT_THAT(Output({"list", "losses", "rloo"}),
@@ -95,6 +96,19 @@ TEST_F(CliTest, ShowBatchDecodesWhatIsScored) {
     const std::string shown = Output({"show-batch", model(), Import(name)});
     EXPECT_THAT(shown, HasSubstr("segment"));
   }
+}
+
+TEST_F(CliTest, ShowBatchTellsGoodRepliesFromBad) {
+  Write("labelled.jsonl",
+        R"({"prompt": "a", "completion": "b", "label": true})"
+        "\n"
+        R"({"prompt": "c", "completion": "d", "label": false})"
+        "\n");
+  const std::string shown = Output({"show-batch", model(), Import("labelled")});
+  EXPECT_THAT(shown, HasSubstr("rows 8, segments 4, sequences 2, scored 4\n"));
+  EXPECT_THAT(shown, HasSubstr(", desirable, on segment "));
+  EXPECT_THAT(shown, HasSubstr(", undesirable, on segment "));
+  EXPECT_THAT(shown, HasSubstr("⟦d</s>⟧"));
 }
 
 TEST_F(CliTest, SampleDependsOnTheSeedAndNotOnThreads) {

@@ -1,5 +1,6 @@
 #include "align/data/show_batch.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "align/text/byte_tokenizer.h"
@@ -25,6 +26,18 @@ TEST(ShowBatchTest, ShowsSegmentsPositionsAndWhatIsScored) {
             "  ⟦!</s>⟧\n"
             "segment 2: sequence 1 on segment 0, positions 3-6, scored 2 of 4\n"
             "  a⟦b⟧c⟦d⟧\n");
+}
+
+TEST(ShowBatchTest, NotesStandBesideTheirSequences) {
+  PackedBatch batch;
+  const int32_t prompt = batch.AppendPrompt(std::vector<int32_t>{'p'});
+  batch.AppendCompletion(prompt, std::vector<int32_t>{'a'});
+  batch.AppendCompletion(prompt, std::vector<int32_t>{'b'});
+  const std::vector<std::string> notes = {"good", ""};
+  const std::string shown = ShowBatch(batch, ByteTokenizer(), notes);
+  EXPECT_THAT(shown,
+              ::testing::HasSubstr("sequence 0, good, on segment 0, pos"));
+  EXPECT_THAT(shown, ::testing::HasSubstr("sequence 1 on segment 0, pos"));
 }
 
 TEST(ShowBatchTest, JoinsBytesOfACharacterAndEscapesTheRest) {
