@@ -32,7 +32,7 @@ double FirstNumber(const std::string& text) {
 
 TEST_F(AdapterCliTest, TrainedAdaptersAreAModelAndMergeIntoOne) {
   const std::string adapter = Train();
-  const std::string records = Path("pairs.tfrecord");
+  const std::string records = Import("texts");
   const std::string merged = Path("merged");
   EXPECT_THAT(Output({"merge", adapter, "--out", merged}),
               HasSubstr("model: " + merged));
@@ -79,13 +79,12 @@ TEST_F(AdapterCliTest, WhatIsWrongIsSaid) {
   ExpectRefused({"merge", adapter, "--out", model()}, {"another directory"});
   ExpectRefused({"merge", adapter, "--out", Path("x"), "--format", "f16"},
                 {"f32 or bf16"});
+  const std::string texts = Import("texts");
   std::filesystem::rename(model(), Path("moved"));
-  ExpectRefused({"eval", adapter, Path("pairs.tfrecord")},
+  ExpectRefused({"eval", adapter, texts},
                 {"its base", "is no model directory"});
-  EXPECT_EQ(
-      Align({"eval", adapter, Path("pairs.tfrecord"), "--base", Path("moved")})
-          .exit_code,
-      0);
+  EXPECT_EQ(Align({"eval", adapter, texts, "--base", Path("moved")}).exit_code,
+            0);
 }
 
 }  // namespace
