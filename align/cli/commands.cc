@@ -175,7 +175,7 @@ const std::vector<Command>& Commands() {
         {"no-repeat-ngram-size", "N", "no N tokens come twice (0: off)"},
         {"cache-mode", "MODE", "exact | absorbed: DeepSeek's, smaller (exact)"},
         {"seed", "N", "of the random streams (0)"},
-         kBase},
+        kBase},
        SampleCommand},
       {"eval",
        kEvalUsage,

@@ -56,15 +56,17 @@ absl::StatusOr<train::GroupRolloutParts> LoadParts(
 
 absl::Status ResolveGrpoConfig(pb::TrainConfig& config) {
   if (config.method() != "grpo") {
-    const char* key = nullptr;
-    if (config.has_grpo()) key = "grpo";
+    if (config.has_grpo()) {
+      return InvalidArgument("grpo: not a key of method '" + config.method() +
+                             "', only of 'grpo'");
+    }
     if (config.rewards_size() > 0 &&
         (config.method() == "ppo" || !SamplesReplies(config))) {
-      key = "rewards";
+      return InvalidArgument(
+          "rewards: not a key of method '" + config.method() +
+          "', only of 'grpo', 'online_dpo', 'xpo' and 'nash_md'");
     }
-    if (key == nullptr) return absl::OkStatus();
-    return InvalidArgument(std::string(key) + ": not a key of method '" +
-                           config.method() + "', only of 'grpo'");
+    return absl::OkStatus();
   }
   ALIGN_RETURN_IF_ERROR(RefuseBatchKeys(config));
   ALIGN_RETURN_IF_ERROR(CheckRewards(config));

@@ -167,11 +167,11 @@ HeadLogits ComputeHeadLogits(const Tensor& hidden, const LogitHead& head,
 std::vector<float> RowLogSumExps(const Tensor& logits) {
   const int64_t count = logits.dim(0), vocab = logits.dim(1);
   std::vector<float> result(count);
-  ForRows(count, [&](int64_t row) {
+  ForHeadRows(count, [&](int64_t row) {
     RowSums sums;
-    for (int64_t begin = 0; begin < vocab; begin += kChunk) {
+    for (int64_t begin = 0; begin < vocab; begin += kHeadChunk) {
       kernels::AddChunk(logits.data() + row * vocab + begin,
-                        std::min(kChunk, vocab - begin),
+                        std::min(kHeadChunk, vocab - begin),
                         /*moments=*/false, sums);
     }
     result[row] = sums.LogSumExp();

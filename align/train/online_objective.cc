@@ -19,7 +19,7 @@ absl::StatusOr<ForwardPass<SampledPairScores>> Forward(
                  .stopped = batch.stopped,
                  .policy_won = batch.policy_won,
                  .prompts_left_out = batch.prompts_left_out};
-  pass.backward = [](std::span<const float>) {};
+  pass.backward = [](std::span<const float>, MicroStep&) {};
   if (batch.pairs() == 0) return pass;
   ALIGN_ASSIGN_OR_RETURN(ForwardPass<PairScores> pairs,
                          objective.forward(batch));

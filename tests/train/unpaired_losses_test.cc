@@ -146,9 +146,9 @@ TEST(EveryUnpairedLoss, HasTheSlopeOfItsValue) {
     ExpectSlope(trainer.model->params(), [&trainer](bool gradient) {
       auto pass = trainer.objective.forward(Replies(0, 8, trainer.mismatched));
       EXPECT_TRUE(pass.ok());
-      const auto shares = trainer.objective.evaluate(
+      auto shares = trainer.objective.evaluate(
           std::span<const UnpairedScores>(&pass->scores, 1));
-      if (gradient) pass->backward((*shares)[0].seed);
+      if (gradient) pass->backward((*shares)[0].seed, (*shares)[0].step);
       return (*shares)[0].step.loss_sum;
     });
   }
