@@ -213,6 +213,17 @@ TEST(RunningMean, IsTheMeanOfStepsAndSkipsWhatIsNotFinite) {
   EXPECT_NEAR(in.running_mean, first + 0.25, 1e-15);
 }
 
+TEST(Numerics, CheaperFormsKeepTheirDigits) {
+  for (double x = 1e-12; x <= 1; x *= 1.01) {
+    EXPECT_NEAR(Log1p(x) / std::log1p(x), 1, 1e-15) << x;
+  }
+  for (double x = -40; x < 10; x += 0.0371) {
+    const ExpPair e = ExpAndExpm1(x);
+    EXPECT_NEAR(e.exp / std::exp(x), 1, 1e-15) << x;
+    EXPECT_NEAR(e.exp_minus_1 / std::expm1(x), 1, 1e-15) << x;
+  }
+}
+
 TEST(Numerics, Log1mExpKeepsDigitsOnBothSides) {
   EXPECT_NEAR(Log1mExp(-1e-10) / std::log(1e-10), 1, 1e-11);
   EXPECT_NEAR(Log1mExp(-50) / -std::exp(-50), 1, 1e-14);
