@@ -9,16 +9,10 @@
 
 namespace align::losses {
 
-// log(1 + x) for x in [0, 1]. Far from 0 the sum loses two bits at most, and a
-// logarithm of it costs a fifth of log1p.
-inline double Log1p(double x) {
-  return x > 0.25 ? std::log(1 + x) : std::log1p(x);
-}
-
 // log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)): the naive form is inf above
 // 709.
 inline double Softplus(double x) {
-  return std::max(x, 0.0) + Log1p(std::exp(-std::abs(x)));
+  return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
 }
 
 // log sigmoid(x) = -softplus(-x): log(sigmoid(x)) is -inf below -745.
@@ -50,7 +44,7 @@ struct LogisticValues {
 inline LogisticValues Logistic(double x) {
   const double e = std::exp(-std::abs(x));
   const double large = 1.0 / (1.0 + e), small = e * large;
-  const double log_large = -Log1p(e);
+  const double log_large = -std::log1p(e);
   const double log_small = log_large - std::abs(x);
   return x >= 0 ? LogisticValues{large, small, log_large, log_small}
                 : LogisticValues{small, large, log_small, log_large};

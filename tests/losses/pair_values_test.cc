@@ -213,10 +213,7 @@ TEST(RunningMean, IsTheMeanOfStepsAndSkipsWhatIsNotFinite) {
   EXPECT_NEAR(in.running_mean, first + 0.25, 1e-15);
 }
 
-TEST(Numerics, CheaperFormsKeepTheirDigits) {
-  for (double x = 1e-12; x <= 1; x *= 1.01) {
-    EXPECT_NEAR(Log1p(x) / std::log1p(x), 1, 1e-15) << x;
-  }
+TEST(Numerics, ExpAndExpm1KeepTheirDigits) {
   for (double x = -40; x < 10; x += 0.0371) {
     const ExpPair e = ExpAndExpm1(x);
     EXPECT_NEAR(e.exp / std::exp(x), 1, 1e-15) << x;
