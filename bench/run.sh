@@ -45,7 +45,12 @@ ours() {  # MODE PRECISION OUT
   "$bin/pair_step" --mode "$1" --precision "$2" "${file[@]}" >> "$3"
 }
 
-has_torch() { [[ -e $torch ]] && python3 -c 'import torch' 2> /dev/null; }
+torch_missing=
+if [[ ! -e $torch ]]; then
+  torch_missing="$torch is not there: name the script with --torch"
+elif ! python3 -c 'import torch' 2> /dev/null; then
+  torch_missing='apt-get install python3-torch libopenblas0-pthread'
+fi
 
 peer() {  # MODE PRECISION OUT
   local bf16=()
@@ -74,7 +79,7 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
   for ((i = 0; i < runs; ++i)); do
     echo "$1 $2: run $((i + 1)) of $runs" >&2
     ours "$1" "$2" "$a"
-    if has_torch; then peer "$1" "$2" "$b"; fi
+    if [[ -z $torch_missing ]]; then peer "$1" "$2" "$b"; fi
   done
   if [[ $1 == dpo ]]; then
     local share=0.70
@@ -96,8 +101,11 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
 
 measure_step dpo f32 12
 measure_step dpo bf16 14
-measure_step sft f32 4
-measure_step sft bf16 4
+# SFT has no row of its own without the peer.
+if [[ -z $torch_missing ]]; then
+  measure_step sft f32 4
+  measure_step sft bf16 4
+fi
 
 jq -s --arg cpu "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
   --arg date "$(date -u +%F)" --argjson threads "$threads" \
@@ -112,7 +120,6 @@ jq -r '
      if .pass then "pass" else "falls short" end) | \(.note) |")
   ' bench/results.json > bench/results.md
 cat bench/results.md
-has_torch || cat >&2 <<'END'
-
-PyTorch is absent, so its rows are: apt-get install python3-torch libopenblas0-pthread
-END
+if [[ -n $torch_missing ]]; then
+  printf '\nrows beside PyTorch are left out: %s\n' "$torch_missing" >&2
+fi
