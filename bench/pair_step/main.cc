@@ -203,6 +203,7 @@ Floor MeasureFloor(const ModelConfig& c, const PackedBatch& batch,
 struct Run {
   std::vector<double> seconds;       // of each step
   std::vector<int64_t> allocations;  // of memory from the system, in each
+  Floor floor;                       // of all steps but the first
   double loss = 0;
   std::string table;   // where the time of the counted steps went
   int64_t tokens = 0;  // distinct ones through the policy
@@ -254,6 +255,13 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
     run.allocations.push_back(GetStorageStats().system_allocations -
                               allocations);
     run.tokens += batch.packed.rows();
+    // Between the steps, so that a machine that slows down slows both.
+    if (step > 0) {
+      const Floor floor =
+          MeasureFloor(config, batch.packed, dpo ? 4 : 3, precision);
+      run.floor.flops += floor.flops;
+      run.floor.seconds += floor.seconds;
+    }
   }
   profiled.reset();
   run.table = profile.Table();
@@ -263,22 +271,12 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
   return run;
 }
 
-void Print(const Settings& s, bool dpo, Precision precision,
-           const ModelConfig& config, const std::vector<Pair>& pairs,
-           const Run& run) {
+void Print(bool dpo, Precision precision, const Run& run) {
   rusage usage = {};
-  getrusage(RUSAGE_SELF, &usage);  // before the floor takes its own memory
+  getrusage(RUSAGE_SELF, &usage);
   const StorageStats storage = GetStorageStats();
-  Floor floor;
   double counted = 0;
-  for (size_t i = 1; i < run.seconds.size(); ++i) {
-    const Floor step = MeasureFloor(
-        config, MakeBatch(pairs, s, static_cast<int64_t>(i)).packed,
-        dpo ? 4 : 3, precision);
-    floor.flops += step.flops;
-    floor.seconds += step.seconds;
-    counted += run.seconds[i];
-  }
+  for (size_t i = 1; i < run.seconds.size(); ++i) counted += run.seconds[i];
   std::vector<double> sorted(run.seconds.begin() + 1, run.seconds.end());
   std::sort(sorted.begin(), sorted.end());
   JsonWriter json;
@@ -298,9 +296,9 @@ void Print(const Settings& s, bool dpo, Precision precision,
   json.Field("total_s", counted);  // all steps but the first
   json.Field("median_s", sorted.empty() ? 0 : sorted[sorted.size() / 2]);
   json.Field("tokens", run.tokens);
-  json.Field("gflop", floor.flops / 1e9);
-  json.Field("floor_s", floor.seconds);
-  json.Field("utilisation", counted > 0 ? floor.seconds / counted : 0);
+  json.Field("gflop", run.floor.flops / 1e9);
+  json.Field("floor_s", run.floor.seconds);
+  json.Field("utilisation", counted > 0 ? run.floor.seconds / counted : 0);
   json.Field("peak_rss_gb", static_cast<double>(usage.ru_maxrss) / 1e6);
   json.Field("peak_tensor_gb", static_cast<double>(storage.peak_bytes) / 1e9);
   json.Field("loss", run.loss);
@@ -334,7 +332,7 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
   ALIGN_ASSIGN_OR_RETURN(const Run run, Train(s, dpo, precision, config, pairs,
                                               arguments.Get("trace", "")));
   if (arguments.Has("profile")) std::fputs(run.table.c_str(), stderr);
-  Print(s, dpo, precision, config, pairs, run);
+  Print(dpo, precision, run);
   return absl::OkStatus();
 }
 
