@@ -34,9 +34,12 @@ inline PairLossResult DiscopopPairLoss(const PairInputs& in,
   const double tau = options.tau;
   const auto rule = [tau](double x) -> ValueSlope {
     const LogisticValues s = Logistic(x), m = Logistic(x / tau);
-    // m exp(-x) as one exponential: far below zero it is 0 * inf.
-    const double exponent = m.log_p - x;
-    const double blend = std::exp(std::min(exponent, kMaxExponent));
+    // exp(-x) is the ratio of sigmoid(-x) and sigmoid(x), as long as neither
+    // has underflowed; far below zero m exp(-x) is 0 * inf, and one
+    // exponential.
+    const double exponent = x > -600 ? 0.0 : m.log_p - x;
+    const double blend =
+        x > -600 ? m.p * s.q / s.p : std::exp(std::min(exponent, kMaxExponent));
     const double blend_slope =
         exponent <= kMaxExponent ? blend * (m.q / tau - 1) : 0.0;
     const double slope = m.p * m.q / tau;  // of m

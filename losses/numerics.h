@@ -36,18 +36,25 @@ inline Eigen::ArrayXd Sigmoid(const Eigen::ArrayXd& x) {
 // stay and gradients are 0.
 constexpr double kMaxExponent = 700;
 
-// sigmoid(x), sigmoid(-x) and their logarithms from one exp and one log1p.
+// sigmoid(x), sigmoid(-x) and their logarithms from one exp and one log.
 struct LogisticValues {
   double p, q;          // sigmoid(x), sigmoid(-x) = 1 - p
   double log_p, log_q;  // both finite for finite x
 };
-inline LogisticValues Logistic(double x) {
-  const double e = std::exp(-std::abs(x));
-  const double large = 1.0 / (1.0 + e), small = e * large;
-  const double log_large = -std::log1p(e);
+// `e` is exp(-|x|), for callers that have it already. log(1 + e) is the log of
+// the rounded sum and, to first order, of what the sum lost: log1p's digits
+// without its branches, which no processor can foresee.
+inline LogisticValues Logistic(double x, double e) {
+  const double sum = 1.0 + e;
+  const double large = 1.0 / sum, small = e * large;
+  const double lost = e - (sum - 1.0);
+  const double log_large = -(std::log(sum) + lost * large);
   const double log_small = log_large - std::abs(x);
   return x >= 0 ? LogisticValues{large, small, log_large, log_small}
                 : LogisticValues{small, large, log_small, log_large};
+}
+inline LogisticValues Logistic(double x) {
+  return Logistic(x, std::exp(-std::abs(x)));
 }
 
 // log(1 - exp(x)) for x < 0: near 0 by expm1, because 1 - exp(x) cancels, and

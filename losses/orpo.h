@@ -7,7 +7,6 @@
 #include "losses/numerics.h"
 #include "losses/options.h"
 #include "losses/pair.h"
-#include "losses/score.h"
 
 namespace align::losses {
 
@@ -31,22 +30,30 @@ struct OrpoOptions {
   }
 };
 
-// A mean log-prob x <= 0, the probability 1 - p of its complement, and the
-// slope 1 / (1 - p) of log(p / (1 - p)). A reply of probability 1 has infinite
-// odds: x stays below -1e-9, where the slope turns 0.
+// A mean log-prob, p = exp(log_p), and the probability 1 - p of its complement.
+// A reply of probability 1 has infinite odds: log_p stays below -1e-9.
 struct Odds {
-  double log_p, complement, slope;
+  double log_p, p, complement;
 };
+constexpr double kHighestMeanLogProb = -1e-9;
 inline Odds OddsOf(double x) {
-  constexpr double kHighest = -1e-9;
-  const double low = std::min(x, kHighest);
-  const double complement = -ExpAndExpm1(low).exp_minus_1;
-  return {low, complement, x <= kHighest ? 1 / complement : 0.0};
+  const double low = std::min(x, kHighestMeanLogProb);
+  const ExpPair e = ExpAndExpm1(low);
+  return {low, e.exp, -e.exp_minus_1};
 }
 
-// log odds(w) - log odds(l), with one logarithm for both complements.
-inline double LogOddsRatio(const Odds& w, const Odds& l) {
-  return w.log_p - l.log_p - std::log(w.complement / l.complement);
+// x = log odds(w) - log odds(l) with sigmoid(x) and log sigmoid(x): one
+// logarithm for both complements, and exp(-|x|) without an exponential as the
+// ratio of the odds, unless a probability is too small to have all its digits.
+struct OddsRatio {
+  double log;
+  LogisticValues logistic;
+};
+inline OddsRatio OddsRatioOf(const Odds& w, const Odds& l) {
+  const double x = w.log_p - l.log_p - std::log(w.complement / l.complement);
+  if (std::min(w.log_p, l.log_p) < -600) return {x, Logistic(x)};
+  const double a = w.p * l.complement, b = l.p * w.complement;
+  return {x, Logistic(x, std::min(a, b) / std::max(a, b))};
 }
 
 // ORPO: NLL of the chosen reply and the odds ratio of mean log-probs, with
@@ -57,23 +64,30 @@ inline double LogOddsRatio(const Odds& w, const Odds& l) {
 // log odds, and log_odds_ratio, the log sigmoid of that.
 inline PairLossResult OrpoPairLoss(const PairInputs& in,
                                    const OrpoOptions& options) {
-  PairScores scores = ScorePairs(in, {.reference_free = true});
-  AverageOverTokens(in, scores);
+  const Eigen::ArrayXd chosen_tokens = in.chosen_tokens.max(1.0);
+  const Eigen::ArrayXd rejected_tokens = in.rejected_tokens.max(1.0);
+  const Eigen::ArrayXd chosen = in.policy_chosen / chosen_tokens;
+  const Eigen::ArrayXd rejected = in.policy_rejected / rejected_tokens;
   PairLossResult out = ZeroResult(in, options.beta);
-  out.chosen_rewards = options.beta * scores.chosen;
-  out.rejected_rewards = options.beta * scores.rejected;
+  out.chosen_rewards = options.beta * chosen;
+  out.rejected_rewards = options.beta * rejected;
   Eigen::ArrayXd &difference = out.metrics["log_odds_chosen"],
                  &ratio = out.metrics["log_odds_ratio"];
   difference = ratio = out.loss;
   for (Eigen::Index i = 0; i < out.loss.size(); ++i) {
-    const Odds w = OddsOf(scores.chosen[i]), l = OddsOf(scores.rejected[i]);
-    difference[i] = LogOddsRatio(w, l);
-    const LogisticValues s = Logistic(difference[i]);
-    ratio[i] = s.log_p;
-    out.loss[i] = -options.beta * s.log_p;
-    const double slope = -options.beta * s.q;
-    out.d_policy_chosen[i] = slope * w.slope * scores.chosen_slope[i];
-    out.d_policy_rejected[i] = -slope * l.slope * scores.rejected_slope[i];
+    const Odds w = OddsOf(chosen[i]), l = OddsOf(rejected[i]);
+    const OddsRatio odds = OddsRatioOf(w, l);
+    difference[i] = odds.log;
+    ratio[i] = odds.logistic.log_p;
+    out.loss[i] = -options.beta * odds.logistic.log_p;
+    // d log odds / d log p = 1 / (1 - p), and 0 where it is held.
+    const double slope = -options.beta * odds.logistic.q;
+    if (chosen[i] <= kHighestMeanLogProb) {
+      out.d_policy_chosen[i] = slope / (w.complement * chosen_tokens[i]);
+    }
+    if (rejected[i] <= kHighestMeanLogProb) {
+      out.d_policy_rejected[i] = -slope / (l.complement * rejected_tokens[i]);
+    }
   }
   AddChosenNll(in, 1.0, options.nll_average, out);
   return out;

@@ -221,6 +221,14 @@ TEST(Numerics, ExpAndExpm1KeepTheirDigits) {
   }
 }
 
+TEST(Numerics, LogisticKeepsTheDigitsOfLog1p) {
+  for (double x = -44; x < 700; x += 0.0371) {
+    const LogisticValues s = Logistic(x);
+    EXPECT_NEAR(s.log_p / LogSigmoid(x), 1, 1e-15) << x;
+    EXPECT_NEAR(s.log_q / LogSigmoid(-x), 1, 1e-15) << x;
+  }
+}
+
 TEST(Numerics, Log1mExpKeepsDigitsOnBothSides) {
   EXPECT_NEAR(Log1mExp(-1e-10) / std::log(1e-10), 1, 1e-11);
   EXPECT_NEAR(Log1mExp(-50) / -std::exp(-50), 1, 1e-14);

@@ -324,11 +324,9 @@ double RewardOf(const Model& policy) {
   return sum / static_cast<double>(replies->size());
 }
 
-// Losses of every kind: with and without a reference, coupled, with margins,
-// and XPO's own.
-TEST(OnlinePairs, LossesOfEveryKindRaiseAVerifiableReward) {
-  for (const char* loss :
-       {"sigmoid", "ipo", "simpo", "aot", "rpo_sq", "bco_pair", "xpo"}) {
+TEST(OnlinePairs, EveryLossRaisesAVerifiableReward) {
+  for (const auto& entry : losses::PairLosses()) {
+    const std::string& loss = entry.name;
     SCOPED_TRACE(loss);
     const bool xpo = losses::MakePairLoss(loss).needs.policy_won;
     Setting setting(
@@ -338,7 +336,7 @@ TEST(OnlinePairs, LossesOfEveryKindRaiseAVerifiableReward) {
     const std::vector<Report> reports = TrainPairs(setting, loss);
     ASSERT_EQ(reports.size(), 20u);
     for (const Report& report : reports) EXPECT_FALSE(report.skipped);
-    EXPECT_GT(RewardOf(*setting.policy), before + 0.03);
+    EXPECT_GT(RewardOf(*setting.policy), before + 0.3);
   }
 }
 
@@ -351,7 +349,7 @@ TEST(NashMd, RaisesAVerifiableRewardAndStartsAtRatioOne) {
   const std::vector<Report> reports = TrainNash(setting);
   const absl::Status status = CheckInitialRatios(reports.front());
   EXPECT_TRUE(status.ok()) << Message(status);
-  EXPECT_GT(RewardOf(*setting.policy), before + 0.03);
+  EXPECT_GT(RewardOf(*setting.policy), before + 0.2);
   EXPECT_EQ(reports.front().metrics.at("loss/kl"), 0);
   EXPECT_GT(reports.back().metrics.at("loss/kl"), 0);
 }
