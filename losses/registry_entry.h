@@ -44,7 +44,8 @@ inline std::string UnknownName(const std::string& kind, const std::string& name,
                                const std::vector<std::string>& known) {
   std::string text = kind + " '" + name + "' is unknown";
   const std::vector<std::string> near = NearMisses(name, known);
-  if (!near.empty()) text += "; did you mean '" + near.front() + "'?";
+  if (known.empty()) return text + "; there are none";
+  text += near.empty() ? "." : "; did you mean '" + near.front() + "'?";
   text += " Known:";
   for (size_t i = 0; i < known.size(); ++i) {
     text += (i == 0 ? " " : ", ") + known[i];

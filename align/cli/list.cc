@@ -36,6 +36,12 @@ std::string Needs(std::initializer_list<std::pair<bool, const char*>> needs) {
   return text.empty() ? "-" : text;
 }
 
+std::string NeedsOf(const losses::TokenNeeds&) { return "-"; }
+
+std::string NeedsOf(const losses::RewardNeeds& needs) {
+  return Needs({{needs.margin, "margins, if any"}});
+}
+
 std::string NeedsOf(const losses::PairNeeds& needs) {
   return Needs({{needs.reference, "reference"},
                 {needs.lengths, "lengths"},
@@ -92,7 +98,9 @@ Kind MakeKind(std::string title, const std::vector<Entry>& entries,
 }
 
 std::vector<Kind> Kinds() {
-  return {MakeKind("loss on pairs", losses::PairLosses(),
+  return {MakeKind("loss on tokens", losses::TokenLosses()),
+          MakeKind("loss of reward models", losses::RewardLosses()),
+          MakeKind("loss on pairs", losses::PairLosses(),
                    losses::ListOptions<losses::PairModifiers>()),
           MakeKind("loss on single replies", losses::UnpairedLosses()),
           MakeKind("loss on sampled replies", losses::PolicyLosses()),

@@ -25,8 +25,6 @@ namespace align {
 namespace {
 
 // Names of sft's losses.
-constexpr const char* kNll = "nll";
-constexpr const char* kDft = "dft";
 
 absl::StatusOr<train::NamedUnpairedLoss> UnpairedLossOf(
     const pb::TrainConfig& config) {
@@ -75,17 +73,12 @@ absl::Status CheckEmbedderKey(const pb::TrainConfig& config, bool reads) {
       "loss bco with udm = true");
 }
 
-// Bradley-Terry with the options of `config.loss`.
-absl::StatusOr<train::RewardLoss> RewardLossOf(const pb::TrainConfig& config) {
-  losses::BradleyTerryOptions options;
-  losses::OptionList list;
-  options.Describe(list);
-  if (config.loss_size() > 0) {
-    const std::string error = losses::SetOptions(
-        "bradley_terry", list, ValuesOf(config.loss(0).options()));
-    if (!error.empty()) return InvalidArgument(error);
-  }
-  return train::BradleyTerry(options);
+// The loss of a reward model, the registry's first where none is named.
+absl::StatusOr<losses::RewardLoss> RewardLossOf(const pb::TrainConfig& config) {
+  losses::RewardLossOrError made = losses::MakeRewardLoss(
+      config.loss(0).name(), ValuesOf(config.loss(0).options()));
+  if (!made.ok()) return InvalidArgument(made.error);
+  return std::move(made.loss);
 }
 
 // How many rows of an epoch's order exchange replies: those that the loss sees
@@ -256,22 +249,11 @@ absl::Status PrepareUnpaired(const pb::TrainConfig& config,
 }
 
 // Of sft, by loss.name, which ResolveLosses checked.
-train::SftLoss SftLossOf(const pb::TrainConfig& config) {
-  return config.loss(0).name() == kDft ? train::SftLoss::kDft
-                                       : train::SftLoss::kNll;
-}
-
-absl::Status ResolveSftLoss(pb::LossConfig& loss) {
-  if (!loss.has_name()) loss.set_name(kNll);
-  const std::vector<std::string> names = {kNll, kDft};
-  if (std::ranges::count(names, loss.name()) == 0) {
-    return InvalidArgument(losses::UnknownName("loss:", loss.name(), names));
-  }
-  if (loss.options_size() > 0) {
-    return InvalidArgument("loss " + loss.name() + ": option '" +
-                           loss.options(0).name() + "'; it has none");
-  }
-  return absl::OkStatus();
+absl::StatusOr<losses::TokenLoss> TokenLossOf(const pb::TrainConfig& config) {
+  const losses::TokenLossOrError made = losses::MakeTokenLoss(
+      config.loss(0).name(), ValuesOf(config.loss(0).options()));
+  if (!made.ok()) return InvalidArgument(made.error);
+  return made.loss;
 }
 
 }  // namespace
@@ -316,10 +298,16 @@ absl::Status ResolveLosses(pb::TrainConfig& config) {
       method != "unpaired") {
     return absl::OkStatus();
   }
-  if (method == "reward") return RewardLossOf(config).status();
   pb::LossConfig* first =
       config.loss_size() > 0 ? config.mutable_loss(0) : config.add_loss();
-  if (method == "sft") return ResolveSftLoss(*first);
+  if (method == "sft") {
+    if (!first->has_name()) first->set_name(losses::TokenLosses()[0].name);
+    return TokenLossOf(config).status();
+  }
+  if (method == "reward") {
+    if (!first->has_name()) first->set_name(losses::RewardLosses()[0].name);
+    return RewardLossOf(config).status();
+  }
   const bool pairs = method == "preference";
   if (!first->has_name()) first->set_name(pairs ? "sigmoid" : "kto");
   if (pairs) {
@@ -360,9 +348,10 @@ absl::Status PrepareFeed(const pb::TrainConfig& config, TrainRun& run) {
   if (config.method() == "sft") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<SftExample> examples,
                            ReadSftExamples(config.data(), *run.tokenizer));
+    ALIGN_ASSIGN_OR_RETURN(const losses::TokenLoss loss, TokenLossOf(config));
     return SetPlainFeed<SftBatch>(
         config, std::move(examples),
-        train::SftObjective(*run.model, {.loss = SftLossOf(config)}), run);
+        train::SftObjective(*run.model, {.loss = loss}), run);
   }
   if (config.method() == "unpaired") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<UnpairedExample> replies,
@@ -374,7 +363,7 @@ absl::Status PrepareFeed(const pb::TrainConfig& config, TrainRun& run) {
   if (config.method() == "preference") {
     return PreparePairs(config, std::move(pairs), run);
   }
-  ALIGN_ASSIGN_OR_RETURN(train::RewardLoss loss, RewardLossOf(config));
+  ALIGN_ASSIGN_OR_RETURN(losses::RewardLoss loss, RewardLossOf(config));
   return SetPlainFeed<PreferenceBatch>(
       config, std::move(pairs),
       train::RewardObjective(*run.model, std::move(loss)), run);

@@ -34,7 +34,8 @@ Tensor ScoresOf(const Tensor& hidden, const Model& model,
   return Linear(GatherRows(hidden, packed.last_rows), model.Head());
 }
 
-absl::StatusOr<MicroStep> Step(const Model& model, const RewardLoss& loss,
+absl::StatusOr<MicroStep> Step(const Model& model,
+                               const losses::RewardLoss& loss,
                                const PreferenceBatch& batch) {
   const PackedBatch& packed = batch.packed;
   const auto pairs = static_cast<size_t>(batch.pairs());
@@ -79,7 +80,7 @@ Tensor RewardScores(const Model& model, const PackedBatch& packed) {
   return ScoresOf(model.Hidden(packed.tokens, packed.segments), model, packed);
 }
 
-RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options) {
+losses::RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options) {
   return [options](const Eigen::ArrayXd& chosen, const Eigen::ArrayXd& rejected,
                    const Eigen::ArrayXd& margins) {
     return losses::BradleyTerryLoss(chosen, rejected, margins, options);
@@ -87,7 +88,7 @@ RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options) {
 }
 
 Objective<PreferenceBatch> RewardObjective(const Model& model,
-                                           RewardLoss loss) {
+                                           losses::RewardLoss loss) {
   return [&model, loss = std::move(loss)](const PreferenceBatch& batch) {
     return Step(model, loss, batch);
   };

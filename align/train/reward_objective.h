@@ -1,12 +1,10 @@
 #pragma once
 
-#include <functional>
-
 #include "align/data/batches.h"
 #include "align/models/model.h"
 #include "align/tensor/tensor.h"
 #include "align/train/run_loop.h"
-#include "losses/reward.h"
+#include "losses/reward_registry.h"
 
 namespace align::train {
 
@@ -15,14 +13,9 @@ namespace align::train {
 // the model has gradients. Ids must be in the vocabulary.
 Tensor RewardScores(const Model& model, const PackedBatch& packed);
 
-// A loss of B pairs' scores of chosen and rejected, and margins, which are
-// empty when the records have none.
-using RewardLoss = std::function<losses::BradleyTerryResult(
-    const Eigen::ArrayXd& chosen, const Eigen::ArrayXd& rejected,
-    const Eigen::ArrayXd& margins)>;
-
 // losses::BradleyTerryLoss with these options.
-RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options = {});
+losses::RewardLoss BradleyTerry(
+    const losses::BradleyTerryOptions& options = {});
 
 // The loss summed over pairs; the weight is the number of pairs. Metrics by
 // TRL's names: accuracy (strictly higher score), margin, mean_reward,
@@ -30,6 +23,7 @@ RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options = {});
 // devices), num_tokens. `model` must have gradients and outlive the objective.
 // Returns kInvalidArgument for ids that the model does not have or a batch that
 // is not made of pairs.
-Objective<PreferenceBatch> RewardObjective(const Model& model, RewardLoss loss);
+Objective<PreferenceBatch> RewardObjective(const Model& model,
+                                           losses::RewardLoss loss);
 
 }  // namespace align::train

@@ -5,8 +5,6 @@
 
 #include "align/ops/token_scores.h"
 #include "align/train/router_balance.h"
-#include "losses/dft.h"
-#include "losses/token_nll.h"
 
 namespace align::train {
 namespace {
@@ -44,9 +42,7 @@ absl::StatusOr<MicroStep> Step(const Model& model, const SftOptions& options,
           scores.log_probs().data(),
           static_cast<Eigen::Index>(packed.scored.size()))
           .cast<double>();
-  const losses::TokenLossResult loss = options.loss == SftLoss::kDft
-                                           ? losses::TokenDft(log_probs)
-                                           : losses::TokenNll(log_probs);
+  const losses::TokenLossResult loss = options.loss(log_probs);
   step.loss_sum = loss.loss.sum();
   step.metrics = Metrics(scores, batch, options);
   // The entropies, if any, are not optimised.

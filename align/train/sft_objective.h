@@ -3,16 +3,12 @@
 #include "align/data/batches.h"
 #include "align/models/model.h"
 #include "align/train/run_loop.h"
+#include "losses/token_registry.h"
 
 namespace align::train {
 
-enum class SftLoss {
-  kNll,  // losses/token_nll.h
-  kDft,  // losses/dft.h, by its probability: unlikely tokens pull less
-};
-
 struct SftOptions {
-  SftLoss loss = SftLoss::kNll;
+  losses::TokenLoss loss = &losses::TokenNll;
   bool entropy = false;  // also report the mean entropy, in nats
 };
 

@@ -60,6 +60,8 @@ TEST_F(CliTest, ListLossesHasEveryRegistryAndItsOptions) {
       }
     }
   };
+  check(losses::TokenLosses(), 1);
+  check(losses::RewardLosses(), 1);
   check(losses::PairLosses(), 5);
   check(losses::UnpairedLosses(), 1);
   check(losses::PolicyLosses(), 5);

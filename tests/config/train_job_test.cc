@@ -130,7 +130,7 @@ TEST_F(TrainJobTest, LossesAreRefusedByNameAndByWhatTheyNeed) {
   EXPECT_THAT(message("sft", "loss { name: \"dtf\" }"),
               HasSubstr("Known: nll, dft"));
   EXPECT_THAT(message("sft", "loss { options { name: \"beta\" } }"),
-              HasSubstr("loss nll: option 'beta'; it has none"));
+              HasSubstr("loss nll: option 'beta' is unknown; there are none"));
   EXPECT_THAT(message("ppo", "loss { name: \"sft\" }"),
               HasSubstr("loss: not a key of method 'ppo'"));
   EXPECT_THAT(message("reward", "loss { options { name: \"beta\" } }"),

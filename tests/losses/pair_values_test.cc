@@ -7,7 +7,7 @@
 #include <numbers>
 
 #include "losses/pair_registry.h"
-#include "losses/reward.h"
+#include "losses/reward_registry.h"
 #include "tests/losses/pair_inputs.h"
 
 namespace align::losses {
@@ -251,6 +251,26 @@ TEST(LogExp, EqualsBradleyTerryAndDoesNotOverflow) {
   EXPECT_TRUE(a.loss.isApprox(b.loss, 1e-15));
   EXPECT_TRUE(a.d_chosen.isApprox(b.d_chosen, 1e-15));
   EXPECT_DOUBLE_EQ(a.loss[2], 2e4);
+}
+
+TEST(RewardLosses, AreMadeByNameAndSayWhatIsAllowed) {
+  const Eigen::ArrayXd w{{1.0, -2.0}}, l{{0.5, 3.0}}, margins{{0.25, 1.0}};
+  const RewardLossOrError centred =
+      MakeRewardLoss("bradley_terry", {{"center_rewards_coefficient", "0.01"}});
+  ASSERT_TRUE(centred.ok()) << centred.error;
+  const Eigen::ArrayXd expected =
+      BradleyTerryLoss(w, l, margins, {.center_rewards_coefficient = 0.01})
+          .loss;
+  EXPECT_TRUE((centred.loss(w, l, margins).loss == expected).all());
+  const RewardLossOrError log_exp = MakeRewardLoss("log_exp");
+  ASSERT_TRUE(log_exp.ok()) << log_exp.error;
+  EXPECT_TRUE(
+      (log_exp.loss(w, l, margins).loss == LogExpLoss(w, l).loss).all());
+  EXPECT_EQ(MakeRewardLoss("logexp").error,
+            "loss 'logexp' is unknown; did you mean 'log_exp'? Known: "
+            "bradley_terry, log_exp");
+  EXPECT_EQ(MakeRewardLoss("log_exp", {{"beta", "1"}}).error,
+            "loss log_exp: option 'beta' is unknown; there are none");
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ TEST(SftInvariance, PackingChangesNothing) {
 }
 
 // The loss of one batch of all examples, and the gradients.
-Sums TrainWith(SftLoss loss) {
+Sums TrainWith(losses::TokenLoss loss) {
   const std::unique_ptr<Model> model = TinyModel();
   model->params().EnableGradients();
   const auto step = SftObjective(*model, {.loss = loss})(
@@ -111,8 +111,8 @@ TEST(SftObjective, DftWeighsEveryTokenByItsProbability) {
     nll -= log_prob;
     dft -= std::exp(log_prob) * log_prob;
   }
-  const Sums of_nll = TrainWith(SftLoss::kNll),
-             of_dft = TrainWith(SftLoss::kDft);
+  const Sums of_nll = TrainWith(&losses::TokenNll),
+             of_dft = TrainWith(&losses::TokenDft);
   EXPECT_NEAR(of_nll.loss, nll, 1e-9 * nll);
   EXPECT_NEAR(of_dft.loss, dft, 1e-9 * dft);
   // Unlikely tokens, of which a new model has most, pull less.
