@@ -10,6 +10,7 @@
 #include "align/base/check.h"
 #include "align/base/threads.h"
 #include "align/dnnl/onednn.h"
+#include "align/dnnl/panels.h"
 #include "align/dnnl/probe.h"
 
 namespace align {
@@ -37,25 +38,40 @@ Storage AllocateBytes(int64_t bytes) {
 
 struct PackedMatrix::Layout {
   dnnl::memory::desc desc;
+  bool panels;  // those of panels.h
 };
 
 PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision)
     : k_(k), n_(n), precision_(precision) {
   ALIGN_CHECK(k > 0 && n > 0) << "[PackedMatrix] (" << k << ", " << n << ")";
-  layout_ =
-      std::make_unique<const Layout>(Layout{ChooseLayout(k, n, precision)});
+  const dnnl::memory::desc desc = ChooseLayout(k, n, precision);
+  layout_ = std::make_unique<const Layout>(
+      Layout{.desc = desc,
+             .panels = onednn::kPanelsPay && precision == Precision::kBf16 &&
+                       onednn::IsPanels(desc, k, n)});
   data_ = AllocateBytes(bytes());
 }
 
 PackedMatrix::PackedMatrix(const MatrixView& b, Precision precision)
     : PackedMatrix(b.rows, b.cols, precision) {
-  onednn::RunReorder(onednn::Strided(b), b.data, layout_->desc, data_.get());
+  Bf16* panels = reinterpret_cast<Bf16*>(data_.get());
+  if (layout_->panels && b.col_stride == 1) {
+    onednn::PackRows(b.data, b.row_stride, k_, n_, panels);
+  } else if (layout_->panels && b.row_stride == 1) {
+    onednn::PackColumns(b.data, b.col_stride, k_, n_, panels);
+  } else {
+    onednn::RunReorder(onednn::Strided(b), b.data, layout_->desc, data_.get());
+  }
 }
 
 PackedMatrix::PackedMatrix(const Bf16* b, int64_t k, int64_t n)
     : PackedMatrix(k, n, Precision::kBf16) {
-  onednn::RunReorder(onednn::Dense(k, n, dnnl::memory::data_type::bf16), b,
-                     layout_->desc, data_.get());
+  if (layout_->panels) {
+    onednn::PackRows(b, n, k, n, reinterpret_cast<Bf16*>(data_.get()));
+  } else {
+    onednn::RunReorder(onednn::Dense(k, n, dnnl::memory::data_type::bf16), b,
+                       layout_->desc, data_.get());
+  }
 }
 
 PackedMatrix::PackedMatrix(PackedMatrix&&) noexcept = default;
