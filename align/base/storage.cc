@@ -16,6 +16,7 @@ namespace align {
 namespace {
 
 constexpr int64_t kAlignment = 64;
+constexpr int64_t kSmallPage = int64_t{1} << 12;
 
 // Linux backs a range of this size with one page if it is asked to: a step that
 // touches gigabytes otherwise spends a tenth of its time on faults.
@@ -82,6 +83,16 @@ class Pool {
         Forget(before);
       }
     }
+    Remember(block, bytes);
+  }
+
+  void Extend(int64_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    bytes = RoundUp(bytes, kHugePage);
+    char* const block = FromTop(bytes);
+    // Also where a huge page could not be had.
+    for (int64_t i = 0; i < bytes; i += kSmallPage) block[i] = 0;
+    stats_.idle_bytes += bytes;
     Remember(block, bytes);
   }
 
@@ -182,6 +193,9 @@ int64_t StorageBytes(int64_t count) {
 
 StorageStats GetStorageStats() { return ThePool().stats(); }
 void ResetStoragePeak() { ThePool().ResetPeak(); }
+void ReserveStorage(int64_t bytes) {
+  if (bytes > 0) ThePool().Extend(bytes);
+}
 void TrimStorage() { ThePool().Trim(); }
 
 }  // namespace align

@@ -18,6 +18,7 @@
 #include "align/train/reward_objective.h"
 #include "align/train/sft_objective.h"
 #include "align/train/unpaired_objective.h"
+#include "align/train/workspace.h"
 #include "losses/registry.h"
 #include "proto/config.pb.h"
 
@@ -108,9 +109,16 @@ absl::Status SetFeed(std::vector<Example> examples,
   ALIGN_ASSIGN_OR_RETURN(auto made, (Loader<Example, Batch>::Create(
                                         std::move(examples), options)));
   const auto loader = std::make_shared<Loader<Example, Batch>>(std::move(made));
-  run.micro_steps = bind([loader]() -> absl::StatusOr<std::optional<Batch>> {
-    return loader->Next();
-  });
+  const auto reserve =
+      std::make_shared<train::LargestBatchReserve>(loader->LargestBatch());
+  run.micro_steps = bind(
+      [loader, reserve,
+       rows = int64_t{0}]() mutable -> absl::StatusOr<std::optional<Batch>> {
+        reserve->AfterBatch(rows);
+        std::optional<Batch> batch = loader->Next();
+        rows = batch ? batch->packed.rows() : 0;
+        return batch;
+      });
   run.save = [loader](train::CheckpointState& state) {
     state.positions = {{"epoch", loader->position().epoch},
                        {"index", loader->position().index}};

@@ -112,6 +112,18 @@ std::optional<std::vector<int64_t>> BatchCursor::Next() {
   }
 }
 
+int64_t BatchCursor::LargestBatch() const {
+  BatchCursor ahead = *this;
+  int64_t largest = 0;
+  while (const std::optional<std::vector<int64_t>> batch = ahead.Next()) {
+    if (ahead.position_.epoch != position_.epoch) break;
+    int64_t rows = 0;
+    for (const int64_t example : *batch) rows += rows_[example];
+    largest = std::max(largest, rows);
+  }
+  return largest;
+}
+
 std::vector<int64_t> BatchCursor::Partners(size_t count) const {
   std::vector<int64_t> examples;
   if (partners_.empty()) return examples;

@@ -145,6 +145,7 @@ absl::Status SentencePieceTokenizer::Model::Fill(
       pb::SentencePieceModel::Trainer::UNIGRAM) {
     return MakeUnigram(name);
   }
+  table.within_words = MergesWithinWords(table);
   return absl::OkStatus();
 }
 

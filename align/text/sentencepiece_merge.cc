@@ -40,6 +40,7 @@ class Merger {
 
   // Cuts `text` into characters and verbatim strings.
   void Split(std::string_view text, const SentencePieceNormalizer& normalizer) {
+    symbols_.clear();
     symbols_.reserve(text.size());
     while (!text.empty()) {
       const size_t verbatim = normalizer.VerbatimPrefix(text);
@@ -137,19 +138,72 @@ class Merger {
   absl::flat_hash_map<absl::string_view, size_t> parts_;
 };
 
+constexpr std::string_view kWordStart = "\xe2\x96\x81";  // U+2581
+
+// Bytes up to the next word: starts, then anything up to another start.
+size_t WordLength(std::string_view text) {
+  size_t begin = 0;
+  while (text.substr(begin, kWordStart.size()) == kWordStart) {
+    begin += kWordStart.size();
+  }
+  return std::min(text.size(), text.find(kWordStart, begin));
+}
+
+// Merges words one by one, and copies the pieces of those it has seen.
+class WordMerger {
+ public:
+  WordMerger(const MergeTable& table, const SentencePieceNormalizer& normalizer)
+      : normalizer_(normalizer), merger_(table) {}
+
+  void Append(std::string_view word, std::vector<MergedPiece>& pieces) {
+    const auto [seen, is_new] =
+        seen_.try_emplace(AbslView(word), Range{pieces.size(), 0});
+    if (is_new) {
+      merger_.Split(word, normalizer_);
+      merger_.Run();
+      merger_.ForEach([&pieces](std::string_view piece, int32_t id) {
+        pieces.push_back({.text = piece, .id = id});
+      });
+      seen->second.end = pieces.size();
+      return;
+    }
+    for (size_t i = seen->second.begin; i < seen->second.end; ++i) {
+      const size_t size = pieces[i].text.size();
+      pieces.push_back({.text = word.substr(0, size), .id = pieces[i].id});
+      word.remove_prefix(size);
+    }
+  }
+
+ private:
+  // Of the pieces, where a word was merged.
+  struct Range {
+    size_t begin, end;
+  };
+  const SentencePieceNormalizer& normalizer_;
+  Merger merger_;
+  absl::flat_hash_map<absl::string_view, Range> seen_;
+};
+
 }  // namespace
+
+bool MergesWithinWords(const MergeTable& table) {
+  return std::ranges::count(table.unused, true) == 0 &&
+         std::ranges::all_of(table.ids, [](const auto& piece) {
+           return WordLength(piece.first) == piece.first.size();
+         });
+}
 
 std::vector<MergedPiece> MergePieces(
     std::string_view text, const MergeTable& table,
     const SentencePieceNormalizer& normalizer) {
-  Merger merger(table);
-  merger.Split(text, normalizer);
-  merger.Run();
   std::vector<MergedPiece> pieces;
   pieces.reserve(text.size() / 3 + 1);
-  merger.ForEach([&pieces](std::string_view piece, int32_t id) {
-    pieces.push_back({.text = piece, .id = id});
-  });
+  WordMerger merger(table, normalizer);
+  while (!text.empty()) {
+    const size_t length = table.within_words ? WordLength(text) : text.size();
+    merger.Append(text.substr(0, length), pieces);
+    text.remove_prefix(length);
+  }
   return pieces;
 }
 

@@ -30,6 +30,7 @@
 #include "align/train/reference.h"
 #include "align/train/run_loop.h"
 #include "align/train/sft_objective.h"
+#include "align/train/workspace.h"
 #include "bench/bench_model.h"
 #include "losses/options.h"
 
@@ -236,6 +237,11 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
   Run run;
   Profile profile(/*keep_events=*/!trace.empty());
   std::optional<ProfileRun> profiled;
+  int64_t largest = 0;
+  for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
+    largest = std::max(largest, MakeBatch(pairs, s, step).packed.rows());
+  }
+  train::LargestBatchReserve reserve(largest);
   for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
     const PreferenceBatch batch = MakeBatch(pairs, s, step);
     if (step == 1) profiled.emplace(profile);
@@ -251,6 +257,7 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
     };
     ALIGN_RETURN_IF_ERROR(
         train::RunLoop({.max_steps = 1}, once, stores, optimizer, {}).status());
+    reserve.AfterBatch(batch.packed.rows());
     run.seconds.push_back(Seconds(start));
     run.allocations.push_back(GetStorageStats().system_allocations -
                               allocations);
