@@ -5,35 +5,48 @@
 # installs it.
 #
 #   bench/run.sh [--pairs FILE] [--torch SCRIPT] [--runs N] [--threads N]
+#                [--hh FILE] [--only PART]
 #
 # --pairs FILE    JSON list of pairs of token ids; default
 #                 ../shared/peers/hh_pairs.json
 # --torch SCRIPT  the PyTorch peer; default ../shared/peers/torch_dpo.py
 # --runs N        pairs of runs a row (5); medians are compared
+# --hh FILE       JSONL to import; default
+#                 ../shared/data/hh-rlhf/helpful-base_test.jsonl.gz
+# --only PART     steps or import; default all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pairs=../shared/peers/hh_pairs.json
 torch=../shared/peers/torch_dpo.py
+hh=../shared/data/hh-rlhf/helpful-base_test.jsonl.gz
 runs=5
 threads=2
+only=
 while (($# > 0)); do
   case "$1" in
     --pairs) pairs=$2 ;;
     --torch) torch=$2 ;;
     --runs) runs=$2 ;;
     --threads) threads=$2 ;;
-    *) sed -n '2,13p' "$0"; exit 2 ;;
+    --hh) hh=$2 ;;
+    --only) only=$2 ;;
+    *) sed -n '2,17p' "$0"; exit 2 ;;
   esac
   shift 2
 done
+parts=(steps import)
+if [[ -n $only && " ${parts[*]} " != *" $only "* ]]; then
+  echo "bench/run.sh: --only $only: expected one of: ${parts[*]}" >&2
+  exit 2
+fi
 for tool in jq cmake ninja; do
   command -v "$tool" > /dev/null ||
     { echo "bench/run.sh: needs $tool: apt-get install $tool" >&2; exit 2; }
 done
 
 cmake --preset release -DALIGN_BUILD_BENCH=ON > /dev/null
-cmake --build --preset release --target pair_step > /dev/null
+cmake --build --preset release --target pair_step import_file > /dev/null
 bin=build/release/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -99,17 +112,41 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
     "ours $(range peak_rss_gb "$a") GB, PyTorch $(range peak_rss_gb "$b") GB"
 }
 
-measure_step dpo f32 12
-measure_step dpo bf16 14
-# SFT has no row of its own without the peer.
-if [[ -z $torch_missing ]]; then
-  measure_step sft f32 4
-  measure_step sft bf16 4
-fi
+measure_steps() {
+  measure_step dpo f32 12
+  measure_step dpo bf16 14
+  # SFT has no row of its own without the peer.
+  if [[ -z $torch_missing ]]; then
+    measure_step sft f32 4
+    measure_step sft bf16 4
+  fi
+}
 
+measure_import() {
+  local a=$work/import i
+  if [[ ! -e $hh ]]; then
+    missing+=("import: $hh is not there: name a file with --hh")
+    return 0
+  fi
+  for ((i = 0; i < runs; ++i)); do
+    echo "import: run $((i + 1)) of $runs" >&2
+    "$bin/import_file" --file "$hh" >> "$a"
+  done
+  row "import of $(basename "$hh") repeated to 500 MB" \
+    "$(median import_mb_s "$a")" 200 "MB/s, one thread" \
+    "$(range import_mb_s "$a"); .gz $(range gzip_mb_s "$a"); simdjson's parse alone $(range simdjson_mb_s "$a"); bound: $(jq -sr '.[0].bound' "$a")"
+}
+
+missing=()
+for part in "${parts[@]}"; do
+  if [[ -z $only || $only == "$part" ]]; then "measure_$part"; fi
+done
+
+matmul=$({ cat "$work"/ours_* 2> /dev/null || true; } |
+  jq -sr '.[0].peer // "align"')
 jq -s --arg cpu "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
   --arg date "$(date -u +%F)" --argjson threads "$threads" \
-  --argjson runs "$runs" --arg matmul "$(jq -sr '.[0].peer' "$work"/ours_dpo_f32)" \
+  --argjson runs "$runs" --arg matmul "$matmul" \
   '{machine: $cpu, threads: $threads, runs: $runs, date: $date,
     matmul: $matmul, rows: .}' "$rows" > bench/results.json
 jq -r '
@@ -120,6 +157,9 @@ jq -r '
      if .pass then "pass" else "falls short" end) | \(.note) |")
   ' bench/results.json > bench/results.md
 cat bench/results.md
-if [[ -n $torch_missing ]]; then
-  printf '\nrows beside PyTorch are left out: %s\n' "$torch_missing" >&2
+if [[ -n $torch_missing && ${only:-steps} == steps ]]; then
+  missing+=("rows beside PyTorch: $torch_missing")
 fi
+for what in "${missing[@]}"; do
+  printf '\nleft out: %s\n' "$what" >&2
+done
