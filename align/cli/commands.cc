@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "align/base/files.h"
+#include "align/cli/bench.h"
 #include "align/cli/command.h"
 #include "align/cli/export.h"
 #include "align/cli/inspect.h"
@@ -207,6 +208,9 @@ const std::vector<Command>& Commands() {
        {kOut, kDryRun, {"stage", "NAME", "run only this stage, here"}},
        CompareCommand,
        true},
+      {"bench", kBenchUsage,
+       "Measures what DPO and PPO cost, an update and to a gold reward.",
+       BenchFlags(), BenchCommand},
       {"show-batch",
        kShowBatchUsage,
        "Shows what a training batch scores, token by token.",
