@@ -5,7 +5,8 @@
 # installs it.
 #
 #   bench/run.sh [--pairs FILE] [--torch SCRIPT] [--runs N] [--threads N]
-#                [--hh FILE] [--only PART]
+#                [--hh FILE] [--stories DIR] [--texts FILE] [--lexicon FILE]
+#                [--only PART]
 #
 # --pairs FILE    JSON list of pairs of token ids; default
 #                 ../shared/peers/hh_pairs.json
@@ -13,13 +14,23 @@
 # --runs N        pairs of runs a row (5); medians are compared
 # --hh FILE       JSONL to import; default
 #                 ../shared/data/hh-rlhf/helpful-base_test.jsonl.gz
-# --only PART     steps or import; default all
+# --stories DIR   small story teller of the demo task; default
+#                 ../shared/models/stories260k
+# --texts FILE    JSONL with its stories; default
+#                 ../shared/data/tinystories/tinystories_split.jsonl
+# --lexicon FILE  its gold reward; default
+#                 ../shared/data/sentiment/vader_lexicon.txt
+# --only PART     steps, import, methods (DPO against PPO on the demo task) or
+#                 compare (all methods on it); default all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pairs=../shared/peers/hh_pairs.json
 torch=../shared/peers/torch_dpo.py
 hh=../shared/data/hh-rlhf/helpful-base_test.jsonl.gz
+stories=../shared/models/stories260k
+texts=../shared/data/tinystories/tinystories_split.jsonl
+lexicon=../shared/data/sentiment/vader_lexicon.txt
 runs=5
 threads=2
 only=
@@ -30,12 +41,15 @@ while (($# > 0)); do
     --runs) runs=$2 ;;
     --threads) threads=$2 ;;
     --hh) hh=$2 ;;
+    --stories) stories=$2 ;;
+    --texts) texts=$2 ;;
+    --lexicon) lexicon=$2 ;;
     --only) only=$2 ;;
-    *) sed -n '2,17p' "$0"; exit 2 ;;
+    *) sed -n '2,25p' "$0"; exit 2 ;;
   esac
   shift 2
 done
-parts=(steps import)
+parts=(steps import methods compare)
 if [[ -n $only && " ${parts[*]} " != *" $only "* ]]; then
   echo "bench/run.sh: --only $only: expected one of: ${parts[*]}" >&2
   exit 2
@@ -46,7 +60,8 @@ for tool in jq cmake ninja; do
 done
 
 cmake --preset release -DALIGN_BUILD_BENCH=ON > /dev/null
-cmake --build --preset release --target pair_step import_file > /dev/null
+cmake --build --preset release \
+  --target pair_step import_file align_program > /dev/null
 bin=build/release/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -79,12 +94,13 @@ range() {
 }
 
 rows=$work/rows.json
-row() {  # WHAT MEASURED TARGET UNIT NOTE
+row() {  # WHAT MEASURED TARGET|null UNIT NOTE
   jq -n --arg what "$1" --argjson value "$2" --argjson target "$3" \
     --arg unit "$4" --arg note "$5" \
     '{what: $what, value: $value, target: $target, unit: $unit, note: $note,
-      pass: (if $unit == "of the peer'\''s memory" then $value <= $target
-             else $value >= $target end)}' >> "$rows"
+      pass: (if $target == null then null
+             elif $unit == "of the peer'\''s memory" or $unit == "s"
+             then $value <= $target else $value >= $target end)}' >> "$rows"
 }
 
 measure_step() {  # MODE PRECISION TIMES_TARGET
@@ -137,6 +153,59 @@ measure_import() {
     "$(range import_mb_s "$a"); .gz $(range gzip_mb_s "$a"); simdjson's parse alone $(range simdjson_mb_s "$a"); bound: $(jq -sr '.[0].bound' "$a")"
 }
 
+demo_missing() {  # PART
+  local file
+  for file in "$stories" "$texts" "$lexicon"; do
+    [[ -e $file ]] && continue
+    missing+=("$1: $file is not there: name it with --stories, --texts or --lexicon")
+    return 0
+  done
+  return 1
+}
+
+# DPO against PPO from the same pairs, to the same gold reward; runs = seeds.
+measure_methods() {
+  demo_missing methods && return 0
+  local json=$work/methods.json
+  jq -c '{prompt: (.text | split(" ")[:8] | join(" "))}' "$texts" \
+    > "$work/prompts.jsonl"
+  "$bin/align" import "$work/prompts.jsonl" --out "$work/prompts.tfrecord" \
+    > /dev/null
+  "$bin/align" bench "$stories" "$work/prompts.tfrecord" --gold "$lexicon" \
+    --eval-every 2 --seeds "$runs" --json "$json" > "$work/methods.txt"
+  local key name scale
+  while read -r key scale name; do
+    row "PPO, times DPO: $name" "$(jq ".methods | .[1].$key.median /
+      .[0].$key.median" "$json")" null "times" "$(jq -r --argjson scale "$scale" "
+        def text: if . == null then \"not reached\"
+          else . * \$scale * 100 | round / 100 end;
+        .methods | map(\"\(.method) \(.$key | \"\(.median | text) (\(
+          .min | text) to \(.max | text))\")\") | join(\", \")" "$json")"
+  done <<'END'
+update_seconds 1000 time of an update, ms
+update_peak_rss_mb 1 peak memory, MB
+goal_seconds_own 1 time to equal gold reward, own, s
+goal_seconds 1 time to equal gold reward with what comes before, s
+goal_tokens_sampled 0.001 tokens sampled for it, thousands
+goal_tokens_trained 0.001 tokens trained for it, thousands
+END
+}
+
+measure_compare() {
+  demo_missing compare && return 0
+  local begin end
+  begin=$(date +%s.%N)
+  "$bin/align" compare examples/stories/compare.textproto --jobs "$threads" \
+    --out "$work/stories" base.path="$stories" prompts.texts="$texts" \
+    gold.lexicon="$lexicon" > /dev/null 2>&1
+  end=$(date +%s.%N)
+  row "align compare on the stories: SFT, best-of-n, DPO, RSO, PPO" \
+    "$(jq -n "$end - $begin")" 60 "s" \
+    "one run; by stage: $(cd "$work/stories/stages" && grep -H '^seconds' \
+      */stage.textproto | sed 's|/stage.textproto:seconds: | |' |
+      awk '{printf "%s%s %.1f", (NR > 1 ? ", " : ""), $1, $2}')"
+}
+
 missing=()
 for part in "${parts[@]}"; do
   if [[ -z $only || $only == "$part" ]]; then "measure_$part"; fi
@@ -153,9 +222,16 @@ jq -r '
   def two: . * 100 | round / 100;
   "\(.machine), \(.threads) threads, \(.matmul), medians of \(.runs) runs, \(.date).",
   "", "| work | measured | target | | min to max |", "|---|---|---|---|---|",
-  (.rows[] | "| \(.what) | \(.value | two) \(.unit) | \(.target) | \(
-     if .pass then "pass" else "falls short" end) | \(.note) |")
+  (.rows[] | "| \(.what) | \(.value | two) \(.unit) | \(.target // "-") | \(
+     if .pass == null then "-" elif .pass then "pass" else "falls short" end
+     ) | \(.note) |")
   ' bench/results.json > bench/results.md
+if [[ -e $work/methods.txt ]]; then
+  { printf '\nDPO against PPO on the demo task, %s seeds:\n\n```\n' "$runs"
+    cat "$work/methods.txt"
+    echo '```'
+  } >> bench/results.md
+fi
 cat bench/results.md
 if [[ -n $torch_missing && ${only:-steps} == steps ]]; then
   missing+=("rows beside PyTorch: $torch_missing")
