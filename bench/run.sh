@@ -5,35 +5,63 @@
 # installs it.
 #
 #   bench/run.sh [--pairs FILE] [--torch SCRIPT] [--runs N] [--threads N]
+#                [--hh FILE] [--stories DIR] [--texts FILE] [--lexicon FILE]
+#                [--only PART]
 #
 # --pairs FILE    JSON list of pairs of token ids; default
 #                 ../shared/peers/hh_pairs.json
 # --torch SCRIPT  the PyTorch peer; default ../shared/peers/torch_dpo.py
 # --runs N        pairs of runs a row (5); medians are compared
+# --hh FILE       JSONL to import; default
+#                 ../shared/data/hh-rlhf/helpful-base_test.jsonl.gz
+# --stories DIR   small story teller of the demo task; default
+#                 ../shared/models/stories260k
+# --texts FILE    JSONL with its stories; default
+#                 ../shared/data/tinystories/tinystories_split.jsonl
+# --lexicon FILE  its gold reward; default
+#                 ../shared/data/sentiment/vader_lexicon.txt
+# --only PART     steps, import, methods (DPO against PPO on the demo task) or
+#                 compare (all methods on it); default all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pairs=../shared/peers/hh_pairs.json
 torch=../shared/peers/torch_dpo.py
+hh=../shared/data/hh-rlhf/helpful-base_test.jsonl.gz
+stories=../shared/models/stories260k
+texts=../shared/data/tinystories/tinystories_split.jsonl
+lexicon=../shared/data/sentiment/vader_lexicon.txt
 runs=5
 threads=2
+only=
 while (($# > 0)); do
   case "$1" in
     --pairs) pairs=$2 ;;
     --torch) torch=$2 ;;
     --runs) runs=$2 ;;
     --threads) threads=$2 ;;
-    *) sed -n '2,13p' "$0"; exit 2 ;;
+    --hh) hh=$2 ;;
+    --stories) stories=$2 ;;
+    --texts) texts=$2 ;;
+    --lexicon) lexicon=$2 ;;
+    --only) only=$2 ;;
+    *) sed -n '2,25p' "$0"; exit 2 ;;
   esac
   shift 2
 done
+parts=(steps import methods compare)
+if [[ -n $only && " ${parts[*]} " != *" $only "* ]]; then
+  echo "bench/run.sh: --only $only: expected one of: ${parts[*]}" >&2
+  exit 2
+fi
 for tool in jq cmake ninja; do
   command -v "$tool" > /dev/null ||
     { echo "bench/run.sh: needs $tool: apt-get install $tool" >&2; exit 2; }
 done
 
 cmake --preset release -DALIGN_BUILD_BENCH=ON > /dev/null
-cmake --build --preset release --target pair_step > /dev/null
+cmake --build --preset release \
+  --target pair_step import_file align_program > /dev/null
 bin=build/release/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -66,12 +94,13 @@ range() {
 }
 
 rows=$work/rows.json
-row() {  # WHAT MEASURED TARGET UNIT NOTE
+row() {  # WHAT MEASURED TARGET|null UNIT NOTE
   jq -n --arg what "$1" --argjson value "$2" --argjson target "$3" \
     --arg unit "$4" --arg note "$5" \
     '{what: $what, value: $value, target: $target, unit: $unit, note: $note,
-      pass: (if $unit == "of the peer'\''s memory" then $value <= $target
-             else $value >= $target end)}' >> "$rows"
+      pass: (if $target == null then null
+             elif $unit == "of the peer'\''s memory" or $unit == "s"
+             then $value <= $target else $value >= $target end)}' >> "$rows"
 }
 
 measure_step() {  # MODE PRECISION TIMES_TARGET
@@ -99,27 +128,114 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
     "ours $(range peak_rss_gb "$a") GB, PyTorch $(range peak_rss_gb "$b") GB"
 }
 
-measure_step dpo f32 12
-measure_step dpo bf16 14
-# SFT has no row of its own without the peer.
-if [[ -z $torch_missing ]]; then
-  measure_step sft f32 4
-  measure_step sft bf16 4
-fi
+measure_steps() {
+  measure_step dpo f32 12
+  measure_step dpo bf16 14
+  # SFT has no row of its own without the peer.
+  if [[ -z $torch_missing ]]; then
+    measure_step sft f32 4
+    measure_step sft bf16 4
+  fi
+}
 
+measure_import() {
+  local a=$work/import i
+  if [[ ! -e $hh ]]; then
+    missing+=("import: $hh is not there: name a file with --hh")
+    return 0
+  fi
+  for ((i = 0; i < runs; ++i)); do
+    echo "import: run $((i + 1)) of $runs" >&2
+    "$bin/import_file" --file "$hh" >> "$a"
+  done
+  row "import of $(basename "$hh") repeated to 500 MB" \
+    "$(median import_mb_s "$a")" 200 "MB/s, one thread" \
+    "$(range import_mb_s "$a"); .gz $(range gzip_mb_s "$a"); simdjson's parse alone $(range simdjson_mb_s "$a"); bound: $(jq -sr '.[0].bound' "$a")"
+}
+
+demo_missing() {  # PART
+  local file
+  for file in "$stories" "$texts" "$lexicon"; do
+    [[ -e $file ]] && continue
+    missing+=("$1: $file is not there: name it with --stories, --texts or --lexicon")
+    return 0
+  done
+  return 1
+}
+
+# DPO against PPO from the same pairs, to the same gold reward; runs = seeds.
+measure_methods() {
+  demo_missing methods && return 0
+  local json=$work/methods.json
+  jq -c '{prompt: (.text | split(" ")[:8] | join(" "))}' "$texts" \
+    > "$work/prompts.jsonl"
+  "$bin/align" import "$work/prompts.jsonl" --out "$work/prompts.tfrecord" \
+    > /dev/null
+  "$bin/align" bench "$stories" "$work/prompts.tfrecord" --gold "$lexicon" \
+    --eval-every 2 --seeds "$runs" --json "$json" > "$work/methods.txt"
+  local key name scale
+  while read -r key scale name; do
+    row "PPO, times DPO: $name" "$(jq ".methods | .[1].$key.median /
+      .[0].$key.median" "$json")" null "times" "$(jq -r --argjson scale "$scale" "
+        def text: if . == null then \"not reached\"
+          else . * \$scale * 100 | round / 100 end;
+        .methods | map(\"\(.method) \(.$key | \"\(.median | text) (\(
+          .min | text) to \(.max | text))\")\") | join(\", \")" "$json")"
+  done <<'END'
+update_seconds 1000 time of an update, ms
+update_peak_rss_mb 1 peak memory, MB
+goal_seconds_own 1 time to equal gold reward, own, s
+goal_seconds 1 time to equal gold reward with what comes before, s
+goal_tokens_sampled 0.001 tokens sampled for it, thousands
+goal_tokens_trained 0.001 tokens trained for it, thousands
+END
+}
+
+measure_compare() {
+  demo_missing compare && return 0
+  local begin end
+  begin=$(date +%s.%N)
+  "$bin/align" compare examples/stories/compare.textproto --jobs "$threads" \
+    --out "$work/stories" base.path="$stories" prompts.texts="$texts" \
+    gold.lexicon="$lexicon" > /dev/null 2>&1
+  end=$(date +%s.%N)
+  row "align compare on the stories: SFT, best-of-n, DPO, RSO, PPO" \
+    "$(jq -n "$end - $begin")" 60 "s" \
+    "one run; by stage: $(cd "$work/stories/stages" && grep -H '^seconds' \
+      */stage.textproto | sed 's|/stage.textproto:seconds: | |' |
+      awk '{printf "%s%s %.1f", (NR > 1 ? ", " : ""), $1, $2}')"
+}
+
+missing=()
+for part in "${parts[@]}"; do
+  if [[ -z $only || $only == "$part" ]]; then "measure_$part"; fi
+done
+
+matmul=$({ cat "$work"/ours_* 2> /dev/null || true; } |
+  jq -sr '.[0].peer // "align"')
 jq -s --arg cpu "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
   --arg date "$(date -u +%F)" --argjson threads "$threads" \
-  --argjson runs "$runs" --arg matmul "$(jq -sr '.[0].peer' "$work"/ours_dpo_f32)" \
+  --argjson runs "$runs" --arg matmul "$matmul" \
   '{machine: $cpu, threads: $threads, runs: $runs, date: $date,
     matmul: $matmul, rows: .}' "$rows" > bench/results.json
 jq -r '
   def two: . * 100 | round / 100;
   "\(.machine), \(.threads) threads, \(.matmul), medians of \(.runs) runs, \(.date).",
   "", "| work | measured | target | | min to max |", "|---|---|---|---|---|",
-  (.rows[] | "| \(.what) | \(.value | two) \(.unit) | \(.target) | \(
-     if .pass then "pass" else "falls short" end) | \(.note) |")
+  (.rows[] | "| \(.what) | \(.value | two) \(.unit) | \(.target // "-") | \(
+     if .pass == null then "-" elif .pass then "pass" else "falls short" end
+     ) | \(.note) |")
   ' bench/results.json > bench/results.md
-cat bench/results.md
-if [[ -n $torch_missing ]]; then
-  printf '\nrows beside PyTorch are left out: %s\n' "$torch_missing" >&2
+if [[ -e $work/methods.txt ]]; then
+  { printf '\nDPO against PPO on the demo task, %s seeds:\n\n```\n' "$runs"
+    cat "$work/methods.txt"
+    echo '```'
+  } >> bench/results.md
 fi
+cat bench/results.md
+if [[ -n $torch_missing && ${only:-steps} == steps ]]; then
+  missing+=("rows beside PyTorch: $torch_missing")
+fi
+for what in "${missing[@]}"; do
+  printf '\nleft out: %s\n' "$what" >&2
+done

@@ -1,11 +1,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
 #include "align/base/files.h"
+#include "align/base/threads.h"
+#include "align/cli/bench.h"
 #include "align/cli/command.h"
 #include "align/cli/export.h"
 #include "align/cli/inspect.h"
@@ -71,14 +74,16 @@ absl::Status TrainCommand(const Arguments& arguments) {
   return absl::OkStatus();
 }
 
-// Runs `align compare` again for one stage in a process of its own.
+// Runs `align compare` again for one stage in a process of its own, with its
+// share of the threads.
 absl::Status RunStageProcess(const Arguments& arguments, const std::string& out,
-                             const std::string& stage) {
+                             const std::string& stage, int64_t jobs) {
   std::vector<std::string> words = {"align", "compare", arguments.positional[0],
                                     "--out", out,       "--stage",
                                     stage};
-  if (arguments.Has("threads")) {
-    words.insert(words.end(), {"--threads", arguments.Get("threads", "1")});
+  if (arguments.Has("threads") || jobs > 1) {
+    const int64_t share = std::max<int64_t>(1, Threads() / jobs);
+    words.insert(words.end(), {"--threads", std::to_string(share)});
   }
   words.insert(words.end(), arguments.overrides.begin(),
                arguments.overrides.end());
@@ -123,10 +128,13 @@ absl::Status CompareCommand(const Arguments& arguments) {
     return RunCompareStageByName(config, out, arguments.Get("stage", ""),
                                  StopRequested);
   }
+  ALIGN_ASSIGN_OR_RETURN(const int64_t jobs,
+                         arguments.GetInteger("jobs", 1, 1, 64));
   return RunCompare(config, out,
-                    {.run_stage =
+                    {.jobs = jobs,
+                     .run_stage =
                          [&](const std::string& stage) {
-                           return RunStageProcess(arguments, out, stage);
+                           return RunStageProcess(arguments, out, stage, jobs);
                          },
                      .print = PrintLine,
                      .stop = StopRequested});
@@ -204,9 +212,16 @@ const std::vector<Command>& Commands() {
       {"compare",
        kCompareUsage,
        "Runs SFT, best-of-n, DPO, RSO and PPO side by side.",
-       {kOut, kDryRun, {"stage", "NAME", "run only this stage, here"}},
+       {kOut,
+        kDryRun,
+        {"jobs", "N",
+         "stages side by side, each with its share of the threads (1)"},
+        {"stage", "NAME", "run only this stage, here"}},
        CompareCommand,
        true},
+      {"bench", kBenchUsage,
+       "Measures what DPO and PPO cost, an update and to a gold reward.",
+       BenchFlags(), BenchCommand},
       {"show-batch",
        kShowBatchUsage,
        "Shows what a training batch scores, token by token.",

@@ -1,8 +1,12 @@
 #include "align/config/compare_job.h"
 
 #include <algorithm>
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
+#include <thread>
 
+#include "align/base/check.h"
 #include "align/base/files.h"
 #include "align/config/compare_plan.h"
 #include "align/config/compare_stages.h"
@@ -157,6 +161,103 @@ bool IsDone(const std::string& out, const CompareStage& stage) {
   return record.ok() && record->key() == stage.key;
 }
 
+// Runs the stages that have no valid output, each after what it needs.
+class StageQueue {
+ public:
+  StageQueue(const pb::CompareConfig& config, const std::string& out,
+             const std::vector<CompareStage>& stages,
+             const CompareOptions& options)
+      : config_(config), out_(out), stages_(stages), options_(options) {
+    ALIGN_CHECK(options.jobs == 1 || options.run_stage)
+        << "[RunCompare] stages side by side are processes";
+  }
+
+  absl::Status Run() {
+    std::vector<std::jthread> threads;  // joined after the lock is released
+    std::unique_lock lock(mutex_);
+    while (true) {
+      if (status_.ok() && options_.stop && options_.stop()) {
+        status_ = Cancelled("stopped");
+      }
+      const int next = status_.ok() && running_ < options_.jobs ? Next() : -1;
+      if (next >= 0) {
+        Start(next, lock, threads);
+      } else if (running_ > 0) {
+        ended_.wait(lock);
+      } else {
+        return status_;
+      }
+    }
+  }
+
+ private:
+  enum class State { kWaiting, kRunning, kDone };
+
+  // The first stage that can run now, or -1.
+  int Next() const {
+    const auto done = [&](const std::string& need) {
+      const auto found = std::ranges::find(stages_, need, &CompareStage::name);
+      return found == stages_.end() ||
+             states_[found - stages_.begin()] == State::kDone;
+    };
+    for (size_t i = 0; i < stages_.size(); ++i) {
+      if (states_[i] == State::kWaiting &&
+          std::ranges::all_of(stages_[i].needs, done)) {
+        return static_cast<int>(i);
+      }
+    }
+    return -1;
+  }
+
+  // With one job the stage runs here, to its end.
+  void Start(int index, std::unique_lock<std::mutex>& lock,
+             std::vector<std::jthread>& threads) {
+    const CompareStage& stage = stages_[index];
+    const std::string title = "[" + std::to_string(index + 1) + "/" +
+                              std::to_string(stages_.size()) + "] " +
+                              stage.name;
+    if (IsDone(out_, stage)) {
+      if (options_.print) options_.print(title + ": kept from an earlier run");
+      states_[index] = State::kDone;
+      return;
+    }
+    if (options_.print) options_.print(title);
+    std::filesystem::remove_all(StageDirectory(out_, stage.name));
+    states_[index] = State::kRunning;
+    ++running_;
+    if (options_.jobs > 1) {
+      threads.emplace_back([this, index] { Work(index); });
+      return;
+    }
+    lock.unlock();
+    Work(index);
+    lock.lock();
+  }
+
+  void Work(int index) {
+    const std::string& name = stages_[index].name;
+    const absl::Status status =
+        options_.run_stage
+            ? options_.run_stage(name)
+            : RunCompareStageByName(config_, out_, name, options_.stop);
+    const std::scoped_lock lock(mutex_);
+    states_[index] = State::kDone;
+    --running_;
+    status_.Update(status);  // the first error stays
+    ended_.notify_one();
+  }
+
+  const pb::CompareConfig& config_;
+  const std::string& out_;
+  const std::vector<CompareStage>& stages_;
+  const CompareOptions& options_;
+  std::mutex mutex_;  // of all below
+  std::condition_variable ended_;
+  std::vector<State> states_ = std::vector<State>(stages_.size());
+  int64_t running_ = 0;
+  absl::Status status_;
+};
+
 }  // namespace
 
 absl::Status RunCompareStageByName(const pb::CompareConfig& config,
@@ -179,22 +280,7 @@ absl::Status RunCompare(const pb::CompareConfig& config, const std::string& out,
   ALIGN_RETURN_IF_ERROR(MakeDirectories(out));
   ALIGN_RETURN_IF_ERROR(
       WriteFileAtomically(out + "/config.textproto", ConfigText(config)));
-  for (size_t i = 0; i < stages.size(); ++i) {
-    const CompareStage& stage = stages[i];
-    const std::string title = "[" + std::to_string(i + 1) + "/" +
-                              std::to_string(stages.size()) + "] " + stage.name;
-    if (IsDone(out, stage)) {
-      if (options.print) options.print(title + ": kept from an earlier run");
-      continue;
-    }
-    if (options.stop && options.stop()) return Cancelled("stopped");
-    if (options.print) options.print(title);
-    std::filesystem::remove_all(StageDirectory(out, stage.name));
-    ALIGN_RETURN_IF_ERROR(
-        options.run_stage
-            ? options.run_stage(stage.name)
-            : RunCompareStageByName(config, out, stage.name, options.stop));
-  }
+  ALIGN_RETURN_IF_ERROR(StageQueue(config, out, stages, options).Run());
   return Report(config, out, stages, options);
 }
 

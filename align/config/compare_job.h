@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -12,6 +13,9 @@ class CompareConfig;
 }  // namespace pb
 
 struct CompareOptions {
+  // Stages that may run side by side; above 1 only with run_stage, which is
+  // then called by several threads.
+  int64_t jobs = 1;
   // Runs one stage; the program gives each a process of its own, so that its
   // peak memory is its own. Empty: in this process.
   std::function<absl::Status(const std::string& stage)> run_stage;
@@ -21,7 +25,9 @@ struct CompareOptions {
 
 // `align compare`: runs the stages of PlanCompare that have no valid output in
 // `out`, then writes results.json, results.md and samples.md there and prints
-// the table. kCancelled keeps every finished stage.
+// the table. With jobs > 1 a stage starts as soon as those it needs have ended:
+// results are the same, and a stage's seconds are those beside others. After an
+// error no stage starts. kCancelled keeps every finished stage.
 absl::Status RunCompare(const pb::CompareConfig& config, const std::string& out,
                         const CompareOptions& options);
 

@@ -1,6 +1,9 @@
 #include "align/data/preference_split.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <cstring>
 #include <string>
 
 #include "proto/records.pb.h"
@@ -25,6 +28,22 @@ bool Same(const pb::Message& a, const pb::Message& b) {
 bool StartsWith(const Messages& whole, const Messages& start) {
   return whole.size() >= start.size() &&
          std::equal(start.begin(), start.end(), whole.begin(), Same);
+}
+
+// Bytes that both start with, eight at a time: std::mismatch, a byte at a time,
+// takes a tenth of an import of transcripts.
+size_t CommonStart(std::string_view a, std::string_view b) {
+  static_assert(std::endian::native == std::endian::little);
+  const size_t size = std::min(a.size(), b.size());
+  size_t i = 0;
+  for (; i + sizeof(uint64_t) <= size; i += sizeof(uint64_t)) {
+    uint64_t x, y;
+    std::memcpy(&x, a.data() + i, sizeof x);
+    std::memcpy(&y, b.data() + i, sizeof y);
+    if (x != y) return i + std::countr_zero(x ^ y) / 8;
+  }
+  while (i < size && a[i] == b[i]) ++i;
+  return i;
 }
 
 }  // namespace
@@ -58,11 +77,8 @@ std::optional<Drop> CheckPair(const pb::PreferencePair& pair) {
 std::optional<Drop> SplitTranscripts(std::string_view chosen,
                                      std::string_view rejected,
                                      pb::PreferencePair& pair) {
-  const auto common = std::mismatch(chosen.begin(), chosen.end(),
-                                    rejected.begin(), rejected.end())
-                          .first -
-                      chosen.begin();
-  const size_t last = chosen.substr(0, common).rfind(kAssistant);
+  const size_t last =
+      chosen.substr(0, CommonStart(chosen, rejected)).rfind(kAssistant);
   if (last == std::string_view::npos) {
     return Drop{DropReason::kNoCommonPrompt, ""};
   }

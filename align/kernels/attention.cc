@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "align/kernels/lanes.h"
+#include "align/kernels/transpose8.h"
 
 namespace align::kernels {
 namespace {
@@ -12,30 +13,47 @@ namespace {
 constexpr int64_t kTile = kLanes;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
+// Calls body with the number of queries to compute as a constant: 1, 2, 4 or
+// kQueryBlock. Decoding has few in a block, and the others would cost as much.
+template <class Body>
+void ForQueries(int64_t count, const Body& body) {
+  if (count == 1) {
+    body(std::integral_constant<int64_t, 1>());
+  } else if (count == 2) {
+    body(std::integral_constant<int64_t, 2>());
+  } else if (count <= 4) {
+    body(std::integral_constant<int64_t, 4>());
+  } else {
+    body(std::integral_constant<int64_t, kQueryBlock>());
+  }
+}
+
 // products[i] = q[i] . k for the sixteen keys of a tile, each one chain of
 // FMAs.
+template <int64_t kQueries>
 void TileProducts(const float* const q[kQueryBlock], const float* tile,
-                  int64_t dim, Wide products[kQueryBlock]) {
-  Wide sums[kQueryBlock] = {};
+                  int64_t dim, Wide products[kQueries]) {
+  Wide sums[kQueries] = {};
   for (int64_t d = 0; d < dim; ++d) {
     const Wide keys = LoadWide(tile + d * kTile);
 #pragma GCC unroll 8
-    for (int64_t i = 0; i < kQueryBlock; ++i) {
+    for (int64_t i = 0; i < kQueries; ++i) {
       sums[i] = FmaWide(BroadcastWide(q[i][d]), keys, sums[i]);
     }
   }
-  std::copy_n(sums, kQueryBlock, products);
+  std::copy_n(sums, kQueries, products);
 }
 
 // Minus infinity in lanes outside [first, visible); lane 0 is position `at`.
 Wide Mask(Wide scores, int64_t at, int64_t first, int64_t visible) {
   if (at >= first && at + kTile <= visible) return scores;
-  for (int64_t lane = 0; lane < kTile; ++lane) {
-    if (at + lane < first || at + lane >= visible) {
-      scores[lane] = kMinusInfinity;
-    }
-  }
-  return scores;
+  const WideInt lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const auto low =
+      static_cast<int32_t>(std::clamp(first - at, int64_t{0}, kTile));
+  const auto high =
+      static_cast<int32_t>(std::clamp(visible - at, int64_t{0}, kTile));
+  const WideInt seen = (lanes >= low) & (lanes < high);
+  return seen ? scores : BroadcastWide(kMinusInfinity);
 }
 
 int64_t VisibleTiles(int64_t visible) { return (visible + kTile - 1) / kTile; }
@@ -59,6 +77,7 @@ void Filled(const float* const given[kQueryBlock], int64_t count,
 
 // Masked scores of the block from its first visible tile on, with the slopes
 // of their cap, and each query's maximum.
+template <int64_t kQueries>
 void MaskedScores(const QueryBlock& block, const KeyTiles& keys,
                   const HeadRule& rule, int64_t stride,
                   AttentionScratch& scratch, float maximum[kQueryBlock]) {
@@ -70,8 +89,8 @@ void MaskedScores(const QueryBlock& block, const KeyTiles& keys,
   Wide best[kQueryBlock];
   std::fill_n(best, kQueryBlock, BroadcastWide(kMinusInfinity));
   for (int64_t t = LeastFirst(block) / kTile; t < stride / kTile; ++t) {
-    Wide products[kQueryBlock];
-    TileProducts(q, keys.tile(t), rule.dim, products);
+    Wide products[kQueries];
+    TileProducts<kQueries>(q, keys.tile(t), rule.dim, products);
     for (int64_t i = 0; i < block.count; ++i) {
       const int64_t at = i * stride + t * kTile;
       Wide score = products[i] * scale;
@@ -167,7 +186,7 @@ void ScoreGradients(const QueryBlock& block, const BlockGradients& gradients,
   const Wide scale = BroadcastWide(rule.scale);
   for (int64_t t = LeastFirst(block) / kTile; t < stride / kTile; ++t) {
     Wide products[kQueryBlock];
-    TileProducts(dout, values.tile(t), rule.value_dim, products);
+    TileProducts<kQueryBlock>(dout, values.tile(t), rule.value_dim, products);
     for (int64_t i = 0; i < block.count; ++i) {
       const int64_t at = i * stride + t * kTile;
       float* exponentials = scratch.probabilities.data() + at;
@@ -182,18 +201,18 @@ void ScoreGradients(const QueryBlock& block, const BlockGradients& gradients,
 
 // out[i] from element d on: the sum over visible positions, in order, of
 // exponential * value, divided by the exponentials' sum.
-template <bool kFull>
+template <int64_t kQueries, bool kFull>
 void MixElements(const QueryBlock& block,
                  const std::vector<const float*>& values, int64_t d,
                  int64_t lanes, const float* const p[kQueryBlock],
                  const float sum[kQueryBlock], float* const out[kQueryBlock]) {
   const int64_t most = MostVisible(block);
-  Wide mixed[kQueryBlock] = {};
+  Wide mixed[kQueries] = {};
   // Outside what a query sees its exponentials are exactly zero.
   for (int64_t j = LeastFirst(block); j < most; ++j) {
     const Wide v = LoadLanes<kFull>(values[j] + d, lanes);
 #pragma GCC unroll 8
-    for (int64_t i = 0; i < kQueryBlock; ++i) {
+    for (int64_t i = 0; i < kQueries; ++i) {
       mixed[i] = FmaWide(BroadcastWide(p[i][j]), v, mixed[i]);
     }
   }
@@ -213,9 +232,19 @@ void KeyTiles::Assign(const std::vector<const float*>& rows, int64_t dim) {
     float* tile = data_.data() + t * dim * kTile;
     const int64_t filled = std::min(kTile, count - t * kTile);
     if (filled < kTile) std::fill_n(tile, dim * kTile, 0.0f);
+    const float* const* from = rows.data() + t * kTile;
+    // Eight keys by eight elements at a time, what is left one by one.
+    const int64_t whole_rows = filled / 8 * 8, whole_dim = dim / 8 * 8;
+    for (int64_t j = 0; j < whole_rows; j += 8) {
+      for (int64_t d = 0; d < whole_dim; d += 8) {
+        Transpose8x8<Float8>([&](int64_t k) { return from[j + k] + d; },
+                             tile + d * kTile + j, kTile);
+      }
+    }
     for (int64_t j = 0; j < filled; ++j) {
-      const float* row = rows[t * kTile + j];
-      for (int64_t d = 0; d < dim; ++d) tile[d * kTile + j] = row[d];
+      for (int64_t d = j < whole_rows ? whole_dim : 0; d < dim; ++d) {
+        tile[d * kTile + j] = from[j][d];
+      }
     }
   }
 }
@@ -228,7 +257,10 @@ void ScoreBlock(const QueryBlock& block, const KeyTiles& keys,
   scratch.probabilities.resize(kQueryBlock * stride);
   if (rule.soft_cap > 0) scratch.slopes.resize(kQueryBlock * stride);
   float* scores = scratch.probabilities.data();
-  MaskedScores(block, keys, rule, stride, scratch, maximum);
+  ForQueries(block.count, [&](auto queries) {
+    MaskedScores<decltype(queries)::value>(block, keys, rule, stride, scratch,
+                                           maximum);
+  });
   for (int64_t i = 0; i < block.count; ++i) {
     const Wide most = BroadcastWide(maximum[i]);
     Wide total{};
@@ -251,8 +283,11 @@ void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
   for (int64_t i = 0; i < kQueryBlock; ++i) {
     p[i] = scratch.probabilities.data() + (i < block.count ? i : 0) * stride;
   }
-  ForElements(value_dim, [&](auto full, int64_t d, int64_t lanes) {
-    MixElements<decltype(full)::value>(block, values, d, lanes, p, sum, out);
+  ForQueries(block.count, [&](auto queries) {
+    ForElements(value_dim, [&](auto full, int64_t d, int64_t lanes) {
+      MixElements<decltype(queries)::value, decltype(full)::value>(
+          block, values, d, lanes, p, sum, out);
+    });
   });
 }
 

@@ -28,12 +28,20 @@ inline Float8 Broadcast8(float x) { return Float8{x, x, x, x, x, x, x, x}; }
 
 // The first n < 8 floats; the others are zero, and are not touched in memory.
 inline Float8 LoadPart(const float* p, int64_t n) {
+#if defined(__AVX512VL__)
+  return (Float8)_mm256_maskz_loadu_ps(static_cast<__mmask8>((1u << n) - 1), p);
+#else
   Float8 v{};
   std::memcpy(&v, p, n * sizeof(float));
   return v;
+#endif
 }
 inline void StorePart(float* p, Float8 v, int64_t n) {
+#if defined(__AVX512VL__)
+  _mm256_mask_storeu_ps(p, static_cast<__mmask8>((1u << n) - 1), (__m256)v);
+#else
   std::memcpy(p, &v, n * sizeof(float));
+#endif
 }
 inline Float8 LoadUpTo8(const float* p, int64_t n) {
   return n >= 8 ? Load8(p) : LoadPart(p, n);

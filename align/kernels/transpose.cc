@@ -1,9 +1,9 @@
 #include "align/kernels/transpose.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "align/base/threads.h"
+#include "align/kernels/transpose8.h"
 
 namespace align::kernels {
 namespace {
@@ -24,35 +24,6 @@ void TransposePart(const T* m, int64_t stride, int64_t rows, int64_t cols,
   }
 }
 
-// Eight rows of eight, in registers: pairs of lanes, then of pairs, then of
-// fours change places.
-template <class Vector, class T>
-void Transpose8x8(const T* m, int64_t stride, T* out, int64_t out_stride) {
-  Vector a[8], b[8];
-  for (int i = 0; i < 8; ++i) std::memcpy(&a[i], m + i * stride, sizeof a[i]);
-  for (int i = 0; i < 4; ++i) {
-    b[2 * i] =
-        __builtin_shufflevector(a[i], a[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-    b[2 * i + 1] =
-        __builtin_shufflevector(a[i], a[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-  }
-  for (int i = 0; i < 4; ++i) {
-    a[2 * i] =
-        __builtin_shufflevector(b[i], b[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-    a[2 * i + 1] =
-        __builtin_shufflevector(b[i], b[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-  }
-  for (int i = 0; i < 4; ++i) {
-    b[2 * i] =
-        __builtin_shufflevector(a[i], a[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-    b[2 * i + 1] =
-        __builtin_shufflevector(a[i], a[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-  }
-  for (int i = 0; i < 8; ++i) {
-    std::memcpy(out + i * out_stride, &b[i], sizeof b[i]);
-  }
-}
-
 template <class Vector, class T>
 void TransposeBlocks(const T* m, int64_t rows, int64_t cols, T* out) {
   const int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock;
@@ -67,7 +38,8 @@ void TransposeBlocks(const T* m, int64_t rows, int64_t cols, T* out) {
         const T* from = m + i * cols + j;
         T* to = out + j * rows + i;
         if (i1 - i >= 8 && j1 - j >= 8) {
-          Transpose8x8<Vector>(from, cols, to, rows);
+          Transpose8x8<Vector>([&](int64_t k) { return from + k * cols; }, to,
+                               rows);
         } else {
           TransposePart(from, cols, std::min<int64_t>(8, i1 - i),
                         std::min<int64_t>(8, j1 - j), to, rows);

@@ -234,6 +234,10 @@ Tensor CachedAttention(const Tensor& q,
       for (int64_t i = 0; i < span.rows; ++i) {
         work.keys.push_back(span.k + i * k_width + kv_head * rule.dim);
         work.values.push_back(span.v + i * v_width + kv_head * rule.value_dim);
+        // Many rows on their way at once: where heads are small, waiting for
+        // one after the other takes longer than all that is done with them.
+        __builtin_prefetch(work.keys.back());
+        __builtin_prefetch(work.values.back());
       }
     }
     const int64_t position =

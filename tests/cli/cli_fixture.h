@@ -81,7 +81,7 @@ class CliTest : public ::testing::Test {
 };
 
 inline const std::vector<std::string> kCommands = {
-    "import", "train",   "sample",     "eval",     "show",
-    "merge",  "compare", "show-batch", "tokenize", "list"};
+    "import",  "train", "sample",     "eval",     "show", "merge",
+    "compare", "bench", "show-batch", "tokenize", "list"};
 
 }  // namespace align

@@ -54,6 +54,9 @@ TEST_F(CliTest, MissingArgumentsShowTheUsage) {
   ExpectRefused({"import", Path("pairs.jsonl")}, {"--out is missing"});
   ExpectRefused({"train", Path("c.textproto")}, {"--out is missing"});
   ExpectRefused({"compare", Path("c.textproto")}, {"--out is missing"});
+  ExpectRefused(
+      {"compare", Path("c.textproto"), "--out", Path("x"), "--jobs", "0"},
+      {"--jobs 0", "1 to 64"});
   ExpectRefused({"sample", model()}, {"--prompt", "--prompts"});
   ExpectRefused({"sample", model(), "--prompt", "a", "--prompts", "b"},
                 {"one of --prompt and --prompts"});

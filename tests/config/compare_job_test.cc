@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -89,6 +91,49 @@ TEST_F(CompareJobTest, EveryMethodGetsItsRowAndAFinishedJobRunsNothing) {
   ASSERT_TRUE(Run().ok());
   EXPECT_EQ(Kept(), 12);
   EXPECT_EQ(*ReadFile(out() + "/results.json"), *json);
+}
+
+TEST_F(CompareJobTest, StagesSideBySideGiveTheSameSamples) {
+  ASSERT_TRUE(Run().ok());
+  const std::string one_by_one = *ReadFile(out() + "/samples.md");
+  std::mutex mutex;
+  int running = 0, most = 0;
+  const auto run_stage = [&](const std::string& stage) {
+    {
+      const std::scoped_lock lock(mutex);
+      most = std::max(most, ++running);
+    }
+    const absl::Status status =
+        RunCompareStageByName(config_, directory_ + "/both", stage, nullptr);
+    const std::scoped_lock lock(mutex);
+    --running;
+    return status;
+  };
+  const absl::Status status =
+      RunCompare(config_, directory_ + "/both",
+                 {.jobs = 2, .run_stage = run_stage, .print = {}, .stop = {}});
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(most, 2);
+  EXPECT_EQ(*ReadFile(directory_ + "/both/samples.md"), one_by_one);
+}
+
+TEST_F(CompareJobTest, AfterAnErrorNoStageStarts) {
+  std::mutex mutex;
+  std::vector<std::string> started;
+  const absl::Status status = RunCompare(
+      config_, out(),
+      {.jobs = 2,
+       .run_stage =
+           [&](const std::string& stage) {
+             const std::scoped_lock lock(mutex);
+             started.push_back(stage);
+             return stage == "sft" ? DataLoss("no sft") : absl::OkStatus();
+           },
+       .print = {},
+       .stop = {}});
+  EXPECT_EQ(status, DataLoss("no sft"));
+  EXPECT_THAT(started, ::testing::Contains("sft"));
+  EXPECT_THAT(started, ::testing::Not(::testing::Contains("pairs")));
 }
 
 TEST_F(CompareJobTest, ChangedStagesRunAgainWithWhatNeedsThem) {

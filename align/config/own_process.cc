@@ -1,4 +1,4 @@
-#include "bench/dpo_vs_ppo/own_process.h"
+#include "align/config/own_process.h"
 
 #include <sys/resource.h>
 #include <sys/wait.h>

@@ -1,12 +1,14 @@
-#include "bench/dpo_vs_ppo/settings.h"
+#include "align/config/bench_settings.h"
 
 namespace align::bench {
 
 void Settings::Describe(losses::OptionList& list) {
   const losses::Range count = {.low = 1, .high = 1e6};
   const losses::Range positive = {.low = 0, .open_low = true};
-  list.Number("prompts", &prompts, count, "prompts to train on");
+  list.Number("prompts", &prompts, count, "to train on; of pairs, all");
   list.Number("eval_prompts", &eval_prompts, count, "prompts held out");
+  list.Number("max_length", &max_length, count,
+              "tokens of a prompt and its reply");
   list.Number("prompt_tokens", &prompt_tokens, count, "of sampled openings");
   list.Number("reply_tokens", &reply_tokens, count, "at most, of a reply");
   list.Number("pairs_per_prompt", &pairs_per_prompt, count,

@@ -1,4 +1,4 @@
-#include "bench/dpo_vs_ppo/stages.h"
+#include "align/config/bench_stages.h"
 
 #include <chrono>
 #include <cmath>
@@ -9,9 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "align/base/files.h"
-#include "align/data/loader.h"
-#include "align/data/records.h"
+#include "align/config/bench_data.h"
+#include "align/config/ppo_setup.h"
 #include "align/eval/lexicon_reward.h"
 #include "align/eval/policy_eval.h"
 #include "align/text/tokenizer.h"
@@ -19,13 +18,10 @@
 #include "align/train/ppo_rollout.h"
 #include "align/train/preference_objective.h"
 #include "align/train/reward_objective.h"
-#include "proto/compare.pb.h"
-#include "proto/records.pb.h"
 
 namespace align::bench {
 namespace {
 
-using Tokens = std::vector<int32_t>;
 using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point begin) {
@@ -45,7 +41,7 @@ struct Gold {
   train::RewardFunction reward;
 };
 
-absl::StatusOr<Gold> MakeGold(const Settings& settings) {
+absl::StatusOr<Gold> MakeGold(const Settings& settings, const Model& policy) {
   Gold gold;
   if (settings.gold == "even") {
     const double length = settings.reply_tokens;
@@ -64,7 +60,8 @@ absl::StatusOr<Gold> MakeGold(const Settings& settings) {
           return lexicon.Score(tokenizer->DecodeContinuation(reply));
         });
   } else {
-    ALIGN_ASSIGN_OR_RETURN(gold.model, LoadModel(settings.gold));
+    ALIGN_ASSIGN_OR_RETURN(gold.model,
+                           LoadScorer("--gold", settings.gold, policy));
     gold.reward = train::RewardModelFunction(*gold.model);
   }
   return gold;
@@ -80,102 +77,18 @@ samplers::SamplingOptions Sampling(const Settings& settings,
   return sampling;
 }
 
-// Those of a record file, or openings that the policy writes itself.
-absl::StatusOr<std::vector<Tokens>> Prompts(const Settings& settings,
-                                            const Model& policy,
-                                            int64_t count) {
-  std::vector<Tokens> prompts;
-  if (!settings.prompts_file.empty()) {
-    ALIGN_ASSIGN_OR_RETURN(const std::vector<pb::Record> records,
-                           ReadRecords(settings.prompts_file));
-    ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                           LoadTokenizer(settings.model));
-    ALIGN_ASSIGN_OR_RETURN(auto read, TokenizePrompts(records, *tokenizer, {}));
-    for (PromptExample& example : read.examples) {
-      prompts.push_back(std::move(example.prompt));
-    }
-    if (std::ssize(prompts) < count) {
-      return InvalidArgument(
-          settings.prompts_file + ": " + std::to_string(prompts.size()) +
-          " prompts; expected at least " + std::to_string(count));
-    }
-    prompts.resize(count);
-    return prompts;
-  }
-  const Tokens start = {policy.config().bos_token_id.value_or(0)};
-  ALIGN_ASSIGN_OR_RETURN(
-      const std::vector<samplers::Completion> openings,
-      samplers::Generate(policy, {&start, 1}, count,
-                         {.max_new_tokens = Count(settings.prompt_tokens)},
-                         RngOf(settings, "openings")));
-  for (const samplers::Completion& opening : openings) {
-    prompts.push_back(start);
-    prompts.back().insert(prompts.back().end(), opening.tokens.begin(),
-                          opening.tokens.end());
-  }
-  return prompts;
-}
-
-std::string PromptsPath(const Settings& s) { return s.work + "/prompts.binpb"; }
-std::string PairsPath(const Settings& s) { return s.work + "/pairs.binpb"; }
-
-void AddTokens(const Tokens& tokens,
-               google::protobuf::RepeatedField<int32_t>* field) {
-  field->Add(tokens.begin(), tokens.end());
-}
-Tokens ToTokens(const google::protobuf::RepeatedField<int32_t>& field) {
-  return {field.begin(), field.end()};
-}
-
-// Training prompts first, then the held-out ones.
-struct SplitPrompts {
-  std::vector<Tokens> train, held_out;
-};
-absl::StatusOr<SplitPrompts> ReadPrompts(const Settings& settings) {
-  ALIGN_ASSIGN_OR_RETURN(const std::string bytes,
-                         ReadFile(PromptsPath(settings)));
-  pb::Samples samples;
-  if (!samples.ParseFromString(bytes)) return DataLoss("prompts.binpb");
-  SplitPrompts split;
-  for (const pb::SampledPrompt& prompt : samples.prompts()) {
-    const bool training = std::ssize(split.train) < Count(settings.prompts);
-    (training ? split.train : split.held_out)
-        .push_back(ToTokens(prompt.prompt()));
-  }
-  return split;
-}
-
-absl::StatusOr<PairLoader> ReadPairs(const Settings& settings) {
-  ALIGN_ASSIGN_OR_RETURN(const std::string bytes,
-                         ReadFile(PairsPath(settings)));
-  pb::TokenPairs pairs;
-  if (!pairs.ParseFromString(bytes)) return DataLoss("pairs.binpb");
-  std::vector<PairExample> examples;
-  for (const pb::TokenPair& pair : pairs.pairs()) {
-    examples.push_back({.prompt = ToTokens(pair.prompt()),
-                        .chosen = ToTokens(pair.chosen()),
-                        .rejected = ToTokens(pair.rejected()),
-                        .margin = 0,
-                        .id = "#" + std::to_string(examples.size())});
-  }
-  return PairLoader::Create(std::move(examples),
-                            {.batch_size = Count(settings.batch_pairs),
-                             .epochs = 0,
-                             .seed = static_cast<uint64_t>(settings.seed)});
-}
-
 // Of every two replies to a prompt the one with more gold reward is preferred.
-pb::TokenPairs MakePairs(std::span<const Tokens> asked,
-                         std::span<const Tokens> replies,
-                         std::span<const double> gold) {
-  pb::TokenPairs pairs;
+std::vector<PairExample> MakePairs(std::span<const Tokens> asked,
+                                   std::span<const Tokens> replies,
+                                   std::span<const double> gold) {
+  std::vector<PairExample> pairs;
   for (size_t i = 0; i + 1 < replies.size(); i += 2) {
     if (gold[i] == gold[i + 1]) continue;
     const size_t chosen = gold[i] > gold[i + 1] ? i : i + 1;
-    pb::TokenPair* pair = pairs.add_pairs();
-    AddTokens(asked[i], pair->mutable_prompt());
-    AddTokens(replies[chosen], pair->mutable_chosen());
-    AddTokens(replies[chosen == i ? i + 1 : i], pair->mutable_rejected());
+    pairs.push_back({.prompt = asked[i],
+                     .chosen = replies[chosen],
+                     .rejected = replies[chosen == i ? i + 1 : i],
+                     .id = {}});
   }
   return pairs;
 }
@@ -201,10 +114,10 @@ class Run {
                                     std::vector<ParamStore*> stores,
                                     double learning_rate) {
     const bool look = !std::isnan(goal_.gold);
-    ALIGN_ASSIGN_OR_RETURN(const SplitPrompts prompts, ReadPrompts(settings_));
+    ALIGN_ASSIGN_OR_RETURN(const SplitPrompts prompts, LoadPrompts(settings_));
     Gold gold;
     if (look) {
-      ALIGN_ASSIGN_OR_RETURN(gold, MakeGold(settings_));
+      ALIGN_ASSIGN_OR_RETURN(gold, MakeGold(settings_, policy_));
     }
     train::Optimizer optimizer({.learning_rate = learning_rate}, {}, stores);
     Clock::time_point begin = Clock::now();
@@ -212,6 +125,7 @@ class Run {
         -> absl::StatusOr<train::ObserverResult> {
       result_.seconds += SecondsSince(begin);
       result_.updates = report.step;
+      if (settings_.stop && settings_.stop()) return Cancelled("stopped");
       const bool due = report.step % Count(settings_.eval_every) == 0 ||
                        report.step == goal_.max_updates;
       if (look && due) {
@@ -253,33 +167,38 @@ class Run {
 absl::StatusOr<StageResult> Prepare(const Settings& settings) {
   ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> policy,
                          LoadModel(settings.model));
-  ALIGN_ASSIGN_OR_RETURN(const Gold gold, MakeGold(settings));
-  const Clock::time_point begin = Clock::now();
-  ALIGN_ASSIGN_OR_RETURN(
-      const std::vector<Tokens> prompts,
-      Prompts(settings, *policy,
-              Count(settings.prompts) + Count(settings.eval_prompts)));
-  pb::Samples saved;
-  for (const Tokens& prompt : prompts) {
-    AddTokens(prompt, saved.add_prompts()->mutable_prompt());
+  Gold gold;
+  if (!settings.gold.empty()) {
+    ALIGN_ASSIGN_OR_RETURN(gold, MakeGold(settings, *policy));
   }
-  ALIGN_RETURN_IF_ERROR(
-      WriteFileAtomically(PromptsPath(settings), saved.SerializeAsString()));
-
-  const std::span<const Tokens> training(prompts.data(),
-                                         Count(settings.prompts));
-  const std::span<const Tokens> held_out =
-      std::span(prompts).subspan(training.size());
+  std::vector<PairExample> pairs;
+  ALIGN_ASSIGN_OR_RETURN(const bool given,
+                         ReadDataPairs(settings, policy->config(), pairs));
+  if (given) {
+    ALIGN_ASSIGN_OR_RETURN(const SplitPairs split,
+                           SplitByPrompt(std::move(pairs), settings));
+    ALIGN_RETURN_IF_ERROR(SavePrompts(settings, split.prompts));
+    ALIGN_RETURN_IF_ERROR(SavePairs(settings, "pairs", split.train));
+    ALIGN_RETURN_IF_ERROR(SavePairs(settings, "judge_pairs", split.judge));
+    return StageResult{.needs_judge = settings.gold.empty()};
+  }
+  if (settings.gold.empty()) {
+    return InvalidArgument(
+        "--gold is missing: only records of preference pairs train a judge");
+  }
+  const Clock::time_point begin = Clock::now();
+  ALIGN_ASSIGN_OR_RETURN(const SplitPrompts prompts,
+                         ReadDataPrompts(settings, *policy));
+  ALIGN_RETURN_IF_ERROR(SavePrompts(settings, prompts));
   const int64_t samples = 2 * Count(settings.pairs_per_prompt);
-  const samplers::SamplingOptions sampling =
-      Sampling(settings, policy->config());
   ALIGN_ASSIGN_OR_RETURN(
       const std::vector<samplers::Completion> completions,
-      samplers::Generate(*policy, training, samples, sampling,
-                         RngOf(settings, "pairs")));
+      samplers::Generate(*policy, prompts.train, samples,
+                         Sampling(settings, policy->config()),
+                         RngOf(settings, "pairs"), {}, settings.stop));
   std::vector<Tokens> asked, replies;
   StageResult result;
-  for (const Tokens& prompt : training) {
+  for (const Tokens& prompt : prompts.train) {
     asked.insert(asked.end(), samples, prompt);
   }
   for (const samplers::Completion& completion : completions) {
@@ -288,23 +207,32 @@ absl::StatusOr<StageResult> Prepare(const Settings& settings) {
   }
   ALIGN_ASSIGN_OR_RETURN(const std::vector<double> rewards,
                          gold.reward(asked, replies));
-  ALIGN_RETURN_IF_ERROR(WriteFileAtomically(
-      PairsPath(settings),
-      MakePairs(asked, replies, rewards).SerializeAsString()));
+  ALIGN_RETURN_IF_ERROR(
+      SavePairs(settings, "pairs", MakePairs(asked, replies, rewards)));
   result.seconds = SecondsSince(begin);
-  ALIGN_ASSIGN_OR_RETURN(const PolicyEvaluation start,
-                         EvaluatePolicy(*policy, held_out, gold.reward,
-                                        train::FrozenReference(*policy),
-                                        sampling, RngOf(settings, "eval")));
-  result.gold = start.reward.mean;
   return result;
 }
 
-absl::StatusOr<StageResult> TrainReward(const Settings& settings) {
+absl::StatusOr<StageResult> LookAtStart(const Settings& settings) {
+  ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> policy,
+                         LoadModel(settings.model));
+  ALIGN_ASSIGN_OR_RETURN(const Gold gold, MakeGold(settings, *policy));
+  ALIGN_ASSIGN_OR_RETURN(const SplitPrompts prompts, LoadPrompts(settings));
+  ALIGN_ASSIGN_OR_RETURN(const PolicyEvaluation start,
+                         EvaluatePolicy(*policy, prompts.held_out, gold.reward,
+                                        train::FrozenReference(*policy),
+                                        Sampling(settings, policy->config()),
+                                        RngOf(settings, "eval")));
+  return StageResult{.gold = start.reward.mean};
+}
+
+absl::StatusOr<StageResult> TrainReward(const Settings& settings,
+                                        const std::string& pairs,
+                                        const std::string& name) {
   ALIGN_ASSIGN_OR_RETURN(
       const std::unique_ptr<Model> model,
-      LoadRewardModel(settings.model, RngOf(settings, "head")));
-  ALIGN_ASSIGN_OR_RETURN(PairLoader loader, ReadPairs(settings));
+      LoadRewardModel(settings.model, RngOf(settings, "head").Fork(name)));
+  ALIGN_ASSIGN_OR_RETURN(PairLoader loader, LoadPairs(settings, pairs));
   model->params().EnableGradients();
   int64_t tokens = 0;
   const Goal updates = {.max_updates = Count(settings.reward_updates),
@@ -317,7 +245,7 @@ absl::StatusOr<StageResult> TrainReward(const Settings& settings) {
                      train::RewardObjective(*model, train::BradleyTerry())),
                  {&model->params()}, settings.reward_rate));
   result.tokens_trained = tokens;
-  ALIGN_RETURN_IF_ERROR(SaveModel(*model, settings.work + "/reward", ""));
+  ALIGN_RETURN_IF_ERROR(SaveModel(*model, settings.work + "/" + name, ""));
   return result;
 }
 
@@ -326,7 +254,7 @@ absl::StatusOr<StageResult> RunDpo(const Settings& settings, const Goal& goal) {
                          LoadModel(settings.model));
   const std::unique_ptr<Model> start = CloneModel(*policy);
   policy->params().EnableGradients();
-  ALIGN_ASSIGN_OR_RETURN(PairLoader loader, ReadPairs(settings));
+  ALIGN_ASSIGN_OR_RETURN(PairLoader loader, LoadPairs(settings, "pairs"));
   ALIGN_ASSIGN_OR_RETURN(
       const train::NamedPairLoss loss,
       train::MakePairLoss("sigmoid",
@@ -352,7 +280,7 @@ absl::StatusOr<StageResult> RunPpo(const Settings& settings, const Goal& goal) {
                          LoadModel(settings.model));
   ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> reward,
                          LoadModel(settings.work + "/reward"));
-  ALIGN_ASSIGN_OR_RETURN(SplitPrompts prompts, ReadPrompts(settings));
+  ALIGN_ASSIGN_OR_RETURN(SplitPrompts prompts, LoadPrompts(settings));
   const std::unique_ptr<Model> start = CloneModel(*policy);
   const std::unique_ptr<Model> critic = CloneModel(*reward);
   policy->params().EnableGradients();
@@ -362,7 +290,7 @@ absl::StatusOr<StageResult> RunPpo(const Settings& settings, const Goal& goal) {
       train::PpoRollouts::Create(
           {.prompts = std::move(prompts.train), .ids = {}, .numbers = {}},
           {.generate = train::SampleReplies(
-               *policy, Sampling(settings, policy->config())),
+               *policy, Sampling(settings, policy->config()), settings.stop),
            .reward = train::RewardModelFunction(*reward),
            .reference = train::FrozenReference(*start),
            .critic = critic.get()},

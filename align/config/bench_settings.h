@@ -1,21 +1,28 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "losses/options.h"
 
 namespace align::bench {
 
-// What dpo_vs_ppo is told. Counts are whole numbers that are kept as the
+// What `align bench` is told. Counts are whole numbers that are kept as the
 // numbers that OptionList knows.
 struct Settings {
   std::string model;  // directory of the policy at the start
-  std::string gold;   // "even", a lexicon (.txt) or a reward model directory
-  std::string prompts_file;  // records; empty: openings sampled from the model
-  std::string work;
+  // Records of preference pairs or of prompts; empty: the openings that the
+  // model writes are the prompts.
+  std::string data;
+  // "even", a lexicon (.txt) or a reward model directory; empty, with pairs: a
+  // reward model trained on half of them, which no method sees.
+  std::string gold;
+  std::string work;            // a folder for what stages leave for each other
+  std::function<bool()> stop;  // polled between updates
 
-  double prompts = 128;      // to train on
+  double prompts = 128;      // to train on; of pairs, all
   double eval_prompts = 64;  // held out
+  double max_length = 256;   // tokens of a prompt and its reply
   double prompt_tokens = 12;
   double reply_tokens = 48;
   double pairs_per_prompt = 4;
