@@ -58,6 +58,9 @@ absl::Status TrainCommand(const Arguments& arguments) {
   if (arguments.Has("dtype")) {
     config.set_weight_format(arguments.Get("dtype", ""));
   }
+  if (arguments.Has("precompute-reference")) {
+    config.set_precompute_reference(true);
+  }
   if (arguments.Has("dry-run")) {
     ALIGN_RETURN_IF_ERROR(ResolveTrainConfig(config));
     ALIGN_ASSIGN_OR_RETURN(const std::string needs, DescribeTrainJob(config));
@@ -152,7 +155,9 @@ const std::vector<Command>& Commands() {
        "Trains by the config's method, and continues a stopped run.",
        {kOut,
         kDryRun,
-        {"dtype", "NAME", "of the model written: f32, f16 or bf16 (f32)"}},
+        {"dtype", "NAME", "of the model written: f32, f16 or bf16 (f32)"},
+        {"precompute-reference", "",
+         "score the reference once, before training, and let go of it"}},
        TrainCommand,
        true},
       {"sample",
