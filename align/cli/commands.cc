@@ -61,6 +61,9 @@ absl::Status TrainCommand(const Arguments& arguments) {
   if (arguments.Has("precompute-reference")) {
     config.set_precompute_reference(true);
   }
+  if (arguments.Has("recompute-activations")) {
+    config.set_recompute_activations(true);
+  }
   if (arguments.Has("dry-run")) {
     ALIGN_RETURN_IF_ERROR(ResolveTrainConfig(config));
     ALIGN_ASSIGN_OR_RETURN(const std::string needs, DescribeTrainJob(config));
@@ -157,7 +160,9 @@ const std::vector<Command>& Commands() {
         kDryRun,
         {"dtype", "NAME", "of the model written: f32, f16 or bf16 (f32)"},
         {"precompute-reference", "",
-         "score the reference once, before training, and let go of it"}},
+         "score the reference once, before training, and let go of it"},
+        {"recompute-activations", "",
+         "compute blocks again on the way back: less memory, more time"}},
        TrainCommand,
        true},
       {"sample",

@@ -22,6 +22,7 @@
 #include "align/config/train_run.h"
 #include "align/dnnl/precision.h"
 #include "align/models/model.h"
+#include "align/models/recompute.h"
 #include "align/text/tokenizer.h"
 #include "align/train/checkpoint.h"
 #include "align/train/metrics.h"
@@ -88,6 +89,7 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   ALIGN_ASSIGN_OR_RETURN(const Precision precision,
                          ParsePrecision(config.precision()));
   run.model->params().SetPrecision(precision);
+  SetRecomputeActivations(*run.model, config.recompute_activations());
   ALIGN_RETURN_IF_ERROR(SetRouterLoss(config, *run.model));
   if (config.method() == "ppo") {
     ALIGN_RETURN_IF_ERROR(PreparePpo(config, stop, run));
