@@ -61,6 +61,12 @@ absl::Status TrainCommand(const Arguments& arguments) {
   if (arguments.Has("dtype")) {
     config.set_weight_format(arguments.Get("dtype", ""));
   }
+  if (arguments.Has("precompute-reference")) {
+    config.set_precompute_reference(true);
+  }
+  if (arguments.Has("recompute-activations")) {
+    config.set_recompute_activations(true);
+  }
   if (arguments.Has("dry-run")) {
     ALIGN_RETURN_IF_ERROR(ResolveTrainConfig(config));
     ALIGN_ASSIGN_OR_RETURN(const std::string needs, DescribeTrainJob(config));
@@ -160,7 +166,11 @@ const std::vector<Command>& Commands() {
        "Trains by the config's method, and continues a stopped run.",
        {kOut,
         kDryRun,
-        {"dtype", "NAME", "of the model written: f32, f16 or bf16 (f32)"}},
+        {"dtype", "NAME", "of the model written: f32, f16 or bf16 (f32)"},
+        {"precompute-reference", "",
+         "score the reference once, before training, and let go of it"},
+        {"recompute-activations", "",
+         "compute blocks again on the way back: less memory, more time"}},
        TrainCommand,
        true},
       {"sample",

@@ -162,9 +162,14 @@ absl::Status ShowCommand(const Arguments& arguments) {
   std::printf("a step of %lld x %lld tokens, AdamW, f32:\n",
               static_cast<long long>(shape.batch),
               static_cast<long long>(shape.length));
+  const std::string adapters =
+      "  train LoRA, rank " + std::to_string(lora.rank);
   PrintPlan("  train all", PlanTraining(config, shape));
-  PrintPlan(("  train LoRA, rank " + std::to_string(lora.rank)).c_str(),
-            PlanLoraTraining(config, shape, lora, sites));
+  PrintPlan(adapters.c_str(), PlanLoraTraining(config, shape, lora, sites));
+  shape.recompute_activations = true;
+  std::printf("the same with recompute_activations:\n");
+  PrintPlan("  train all", PlanTraining(config, shape));
+  PrintPlan(adapters.c_str(), PlanLoraTraining(config, shape, lora, sites));
   Line("available", Size(AvailableMemoryBytes()));
   return absl::OkStatus();
 }

@@ -8,13 +8,13 @@
 #include "align/config/lora.h"
 #include "align/config/loss_options.h"
 #include "align/config/train_data.h"
+#include "align/config/train_reference.h"
 #include "align/data/loader.h"
 #include "align/models/model.h"
 #include "align/train/checkpoint.h"
 #include "align/train/coupled.h"
 #include "align/train/preference_objective.h"
 #include "align/train/prompt_density.h"
-#include "align/train/reference.h"
 #include "align/train/reward_objective.h"
 #include "align/train/sft_objective.h"
 #include "align/train/unpaired_objective.h"
@@ -99,15 +99,41 @@ LoaderOptions LoaderOptionsOf(const pb::TrainConfig& config) {
           .seed = static_cast<uint64_t>(config.loop().seed())};
 }
 
+// Gives `score` all that the run will ask for, and winds the loader back.
+template <class Batch, class Example>
+absl::Status ScoreAll(const pb::TrainConfig& config,
+                      const LoaderOptions& options,
+                      const ScoreBeforehand& score,
+                      Loader<Example, Batch>& loader) {
+  int64_t batches = 0;
+  // One epoch has it all, unless each makes mismatched replies of its own.
+  const bool repeats = options.mismatch_group == 0;
+  ALIGN_RETURN_IF_ERROR(
+      score([&]() -> absl::StatusOr<std::optional<PackedBatch>> {
+        const bool done =
+            batches++ / config.loop().accumulation() >= config.loop().steps() ||
+            (repeats && loader.position().epoch > 0);
+        if (done) return std::optional<PackedBatch>();
+        std::optional<Batch> batch = loader.Next();
+        if (!batch) return std::optional<PackedBatch>();
+        return std::optional<PackedBatch>(std::move(batch->packed));
+      }));
+  return loader.Seek({});
+}
+
 // Puts a loader of any kind behind what the loop and checkpoints need; `bind`
 // makes micro-steps of its batches.
 template <class Batch, class Example, class Bind>
-absl::Status SetFeed(std::vector<Example> examples,
-                     const LoaderOptions& options, const Bind& bind,
-                     TrainRun& run) {
+absl::Status SetFeed(const pb::TrainConfig& config,
+                     std::vector<Example> examples,
+                     const LoaderOptions& options, const ScoreBeforehand& score,
+                     const Bind& bind, TrainRun& run) {
   const double count = static_cast<double>(examples.size());
   ALIGN_ASSIGN_OR_RETURN(auto made, (Loader<Example, Batch>::Create(
                                         std::move(examples), options)));
+  if (score) {
+    ALIGN_RETURN_IF_ERROR(ScoreAll(config, options, score, made));
+  }
   const auto loader = std::make_shared<Loader<Example, Batch>>(std::move(made));
   const auto reserve =
       std::make_shared<train::LargestBatchReserve>(loader->LargestBatch());
@@ -140,7 +166,7 @@ absl::Status SetPlainFeed(const pb::TrainConfig& config,
                           std::vector<Example> examples,
                           train::Objective<Batch> objective, TrainRun& run) {
   return SetFeed<Batch>(
-      std::move(examples), LoaderOptionsOf(config),
+      config, std::move(examples), LoaderOptionsOf(config), nullptr,
       [&](train::Source<Batch> source) {
         return train::Bind<Batch>(std::move(source), std::move(objective));
       },
@@ -152,7 +178,7 @@ absl::Status SetPlainFeed(const pb::TrainConfig& config,
 template <class Batch, class Example, class Scores>
 absl::Status SetCoupledFeed(
     const pb::TrainConfig& config, const LoaderOptions& options,
-    std::vector<Example> examples,
+    std::vector<Example> examples, const ScoreBeforehand& score,
     train::CoupledObjective<Batch, Scores> objective,
     const std::shared_ptr<losses::RunningMoments>& moments, TrainRun& run) {
   const LoraAdapters* adapters = run.model->adapters();
@@ -164,7 +190,7 @@ absl::Status SetCoupledFeed(
         "it scores them before it drops (or its option coupling: micro)");
   }
   ALIGN_RETURN_IF_ERROR(SetFeed<Batch>(
-      std::move(examples), options,
+      config, std::move(examples), options, score,
       [&](train::Source<Batch> source) {
         return train::BindCoupled(std::move(source), std::move(objective),
                                   config.loop().accumulation());
@@ -184,21 +210,12 @@ absl::Status SetCoupledFeed(
   return absl::OkStatus();
 }
 
-// The frozen model that rewards are taken against; null when nothing needs one.
-absl::StatusOr<train::ReferenceLogProbs> ReferenceOf(
-    const pb::TrainConfig& config, const Model& start) {
-  if (!HoldsReference(config)) return train::ReferenceLogProbs();
-  std::shared_ptr<Model> reference;
-  if (config.reference().has_path()) {
-    ALIGN_ASSIGN_OR_RETURN(reference, LoadModel(config.reference().path(),
-                                                config.reference().base()));
-    reference->params().SetPrecision(start.params().precision());
-  } else {
-    reference = FrozenStart(config, start);
-  }
-  return train::CachedReference(
-      [reference, score = train::FrozenReference(*reference)](
-          const PackedBatch& batch) { return score(batch); });
+// What the loss compares with; nothing when it needs nothing.
+absl::StatusOr<RunReference> ReferenceOf(const pb::TrainConfig& config,
+                                         const RunPlace& place,
+                                         const Model& start) {
+  if (!HoldsReference(config)) return RunReference();
+  return PrepareReference(config, place.out, place.stop, start);
 }
 
 // At the first step of a run whose reference is its start, margins are 0.
@@ -212,7 +229,7 @@ void CheckFirstMargins(const pb::TrainConfig& config,
   };
 }
 
-absl::Status PreparePairs(const pb::TrainConfig& config,
+absl::Status PreparePairs(const pb::TrainConfig& config, const RunPlace& place,
                           std::vector<PairExample> pairs, TrainRun& run) {
   ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss, PairLossOf(config));
   const auto no_margin = [](const PairExample& pair) {
@@ -222,21 +239,22 @@ absl::Status PreparePairs(const pb::TrainConfig& config,
     return InvalidArgument("data.train: no pair has a margin; loss " +
                            config.loss(0).name() + " learns them");
   }
-  ALIGN_ASSIGN_OR_RETURN(train::ReferenceLogProbs reference,
-                         ReferenceOf(config, *run.model));
+  ALIGN_ASSIGN_OR_RETURN(RunReference reference,
+                         ReferenceOf(config, place, *run.model));
   std::shared_ptr<losses::RunningMoments> moments;
   if (loss.needs.running_mean) {
     moments = std::make_shared<losses::RunningMoments>();
   }
   CheckFirstMargins(config, loss, run);
   return SetCoupledFeed(
-      config, LoaderOptionsOf(config), std::move(pairs),
-      train::PreferenceObjective(*run.model, std::move(reference), loss,
-                                 {.moments = moments.get()}),
+      config, LoaderOptionsOf(config), std::move(pairs), reference.score,
+      train::PreferenceObjective(*run.model, std::move(reference.log_probs),
+                                 loss, {.moments = moments.get()}),
       moments, run);
 }
 
 absl::Status PrepareUnpaired(const pb::TrainConfig& config,
+                             const RunPlace& place,
                              std::vector<UnpairedExample> replies,
                              TrainRun& run) {
   ALIGN_ASSIGN_OR_RETURN(const train::NamedUnpairedLoss loss,
@@ -245,13 +263,13 @@ absl::Status PrepareUnpaired(const pb::TrainConfig& config,
   ALIGN_RETURN_IF_ERROR(CheckDensityRatios(replies, loss.needs));
   LoaderOptions options = LoaderOptionsOf(config);
   options.mismatch_group = MismatchGroup(config, loss);
-  ALIGN_ASSIGN_OR_RETURN(train::ReferenceLogProbs reference,
-                         ReferenceOf(config, *run.model));
+  ALIGN_ASSIGN_OR_RETURN(RunReference reference,
+                         ReferenceOf(config, place, *run.model));
   std::shared_ptr<losses::RunningMoments> moments;
   if (loss.needs.moments) moments = std::make_shared<losses::RunningMoments>();
   return SetCoupledFeed(
-      config, options, std::move(replies),
-      train::UnpairedObjective(*run.model, std::move(reference), loss,
+      config, options, std::move(replies), reference.score,
+      train::UnpairedObjective(*run.model, std::move(reference.log_probs), loss,
                                {.moments = moments.get()}),
       moments, run);
 }
@@ -352,7 +370,8 @@ bool HoldsReference(const pb::TrainConfig& config) {
   return needed || config.has_reference();
 }
 
-absl::Status PrepareFeed(const pb::TrainConfig& config, TrainRun& run) {
+absl::Status PrepareFeed(const pb::TrainConfig& config, const RunPlace& place,
+                         TrainRun& run) {
   if (config.method() == "sft") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<SftExample> examples,
                            ReadSftExamples(config.data(), *run.tokenizer));
@@ -364,12 +383,12 @@ absl::Status PrepareFeed(const pb::TrainConfig& config, TrainRun& run) {
   if (config.method() == "unpaired") {
     ALIGN_ASSIGN_OR_RETURN(std::vector<UnpairedExample> replies,
                            ReadUnpairedExamples(config.data(), *run.tokenizer));
-    return PrepareUnpaired(config, std::move(replies), run);
+    return PrepareUnpaired(config, place, std::move(replies), run);
   }
   ALIGN_ASSIGN_OR_RETURN(std::vector<PairExample> pairs,
                          ReadPairExamples(config.data(), *run.tokenizer));
   if (config.method() == "preference") {
-    return PreparePairs(config, std::move(pairs), run);
+    return PreparePairs(config, place, std::move(pairs), run);
   }
   ALIGN_ASSIGN_OR_RETURN(losses::RewardLoss loss, RewardLossOf(config));
   return SetPlainFeed<PreferenceBatch>(

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "align/base/status.h"
 #include "align/config/train_run.h"
 #include "align/train/preference_objective.h"
@@ -25,10 +28,18 @@ absl::StatusOr<train::NamedPairLoss> PairLossOf(const pb::TrainConfig& config);
 // config is resolved.
 bool HoldsReference(const pb::TrainConfig& config);
 
+// The directory of a run, and whether it is to stop (kCancelled).
+struct RunPlace {
+  std::string out;
+  std::function<bool()> stop;
+};
+
 // Reads data.train and makes the micro-steps of `run`, whose model and
 // tokenizer are there, and how their place is saved: where the loader stands
-// and the running moments of the loss. Errors are those of reading and
-// tokenising; kInvalidArgument when the data lack what the loss needs.
-absl::Status PrepareFeed(const pb::TrainConfig& config, TrainRun& run);
+// and the running moments of the loss. With precompute_reference, scores the
+// data. Errors are those of reading, tokenising and PrepareReference;
+// kInvalidArgument when the data lack what the loss needs.
+absl::Status PrepareFeed(const pb::TrainConfig& config, const RunPlace& place,
+                         TrainRun& run);
 
 }  // namespace align

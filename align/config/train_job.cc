@@ -18,9 +18,11 @@
 #include "align/config/train_grpo.h"
 #include "align/config/train_online.h"
 #include "align/config/train_ppo.h"
+#include "align/config/train_reference.h"
 #include "align/config/train_run.h"
 #include "align/dnnl/precision.h"
 #include "align/models/model.h"
+#include "align/models/recompute.h"
 #include "align/text/tokenizer.h"
 #include "align/train/checkpoint.h"
 #include "align/train/metrics.h"
@@ -79,6 +81,7 @@ absl::Status SetRouterLoss(const pb::TrainConfig& config, Model& model) {
 }
 
 absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
+                                    const std::string& out,
                                     const std::function<bool()>& stop) {
   TrainRun run;
   ALIGN_ASSIGN_OR_RETURN(run.tokenizer, LoadTokenizer(TokenizerOf(config)));
@@ -86,6 +89,7 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   ALIGN_ASSIGN_OR_RETURN(const Precision precision,
                          ParsePrecision(config.precision()));
   run.model->params().SetPrecision(precision);
+  SetRecomputeActivations(*run.model, config.recompute_activations());
   ALIGN_RETURN_IF_ERROR(SetRouterLoss(config, *run.model));
   if (config.method() == "ppo") {
     ALIGN_RETURN_IF_ERROR(PreparePpo(config, stop, run));
@@ -105,7 +109,7 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   }
   run.model->trained().EnableGradients();
   run.stores = {{.name = "policy", .store = &run.model->trained()}};
-  ALIGN_RETURN_IF_ERROR(PrepareFeed(config, run));
+  ALIGN_RETURN_IF_ERROR(PrepareFeed(config, {.out = out, .stop = stop}, run));
   AddDropout(config, run);
   return run;
 }
@@ -277,6 +281,7 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
     ALIGN_DEFAULT(data, append_eos, true);
   }
   ALIGN_RETURN_IF_ERROR(ResolveLosses(config));
+  ALIGN_RETURN_IF_ERROR(CheckReferenceKeys(config, HoldsReference(config)));
   return ReadOptimizer(config.optimizer(), config.loop().steps()).status();
 }
 
@@ -290,7 +295,8 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
   std::vector<HeldModel> held = HeldTrained(
       config.method() == "reward" ? "reward model" : "policy", *model, trained);
   if (HoldsReference(config)) {
-    ALIGN_ASSIGN_OR_RETURN(held.emplace_back(), HeldReference(config, *model));
+    ALIGN_ASSIGN_OR_RETURN(held.emplace_back(),
+                           HeldRunReference(config, *model));
   } else if (config.method() == "gkd") {
     ALIGN_ASSIGN_OR_RETURN(const std::vector<HeldModel> beside,
                            GkdModelsBeside(config));
@@ -312,7 +318,7 @@ absl::Status RunTrainJob(pb::TrainConfig config, const std::string& out,
   ALIGN_RETURN_IF_ERROR(MakeDirectories(out));
   ALIGN_RETURN_IF_ERROR(
       WriteFileAtomically(out + "/config.textproto", ConfigText(config)));
-  ALIGN_ASSIGN_OR_RETURN(TrainRun run, PrepareRun(config, stop));
+  ALIGN_ASSIGN_OR_RETURN(TrainRun run, PrepareRun(config, out, stop));
   ALIGN_RETURN_IF_ERROR(Train(config, out, stop, run));
   ALIGN_RETURN_IF_ERROR(SaveTrained(config, *run.model, out + "/model"));
   return run.save_beside ? run.save_beside(out) : absl::OkStatus();

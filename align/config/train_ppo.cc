@@ -9,6 +9,7 @@
 #include "align/config/rollout_setup.h"
 #include "align/config/settings.h"
 #include "align/models/model_cache.h"
+#include "align/models/recompute.h"
 #include "proto/config.pb.h"
 
 namespace align {
@@ -35,6 +36,7 @@ absl::Status LoadCritic(const pb::TrainConfig& config,
         models.critic,
         LoadScorer(config.has_value_model() ? "value_model" : "reward.model",
                    CriticDirectory(config), policy, &rng));
+    SetRecomputeActivations(*models.critic, config.recompute_activations());
     return absl::OkStatus();
   }
   models.value_head = std::make_unique<ValueHead>(policy.config().hidden_size);

@@ -28,4 +28,8 @@ bool HasFastBf16() {
   }
 }
 
+int64_t MatmulIsa() {
+  return static_cast<int64_t>(dnnl::get_effective_cpu_isa());
+}
+
 }  // namespace align

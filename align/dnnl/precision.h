@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "align/base/precision.h"
@@ -15,5 +16,9 @@ std::string PrecisionName(Precision precision);
 // Whether this CPU multiplies bf16 in hardware (AVX512_BF16 or AMX) and oneDNN
 // uses it. Elsewhere bf16 products work, slowly.
 bool HasFastBf16();
+
+// A number for the instruction set that oneDNN multiplies with: for keys of
+// what depends on the last bit.
+int64_t MatmulIsa();
 
 }  // namespace align

@@ -1,9 +1,13 @@
 #include "align/models/decoder.h"
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/models/recompute.h"
+#include "align/tensor/recompute.h"
 #include "align/tensor/tape.h"
 
 namespace align {
@@ -44,15 +48,49 @@ Tensor Decoder::HiddenAndRouters(std::span<const int32_t> tokens,
 
 Tensor Decoder::Walk(std::span<const int32_t> tokens, const Segments& segments,
                      std::vector<RouterOutput>* routers) const {
-  const std::vector<int32_t> positions = segments.Positions();
-  Tensor x = Embed(tokens, positions);
+  const auto rows = std::make_shared<const PackedRows>(
+      PackedRows{segments, segments.Positions()});
+  const bool again = recompute_activations_ && GradEnabled();
+  Tensor x = Embed(tokens, rows->positions);
   for (int64_t layer = 0; layer < config().num_hidden_layers; ++layer) {
-    const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
-      return Attention(q, k, v, segments, Shape(layer));
-    };
-    x = Block(layer, x, positions, {.attend = attend, .routers = routers});
+    x = again ? RecomputedBlock(layer, x, rows, routers)
+              : PackedBlock(layer, x, *rows, routers);
   }
   return FinalNorm(x);
+}
+
+Tensor Decoder::PackedBlock(int64_t layer, const Tensor& x,
+                            const PackedRows& rows,
+                            std::vector<RouterOutput>* routers) const {
+  const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+    return Attention(q, k, v, rows.segments, Shape(layer));
+  };
+  return Block(layer, x, rows.positions,
+               {.attend = attend, .routers = routers});
+}
+
+Tensor Decoder::RecomputedBlock(int64_t layer, const Tensor& x,
+                                const std::shared_ptr<const PackedRows>& rows,
+                                std::vector<RouterOutput>* routers) const {
+  const auto experts = std::make_shared<std::vector<std::vector<int32_t>>>();
+  const bool routed = routers != nullptr;
+  const auto block = [=, this](const Tensor& in) {
+    std::vector<RouterOutput> said;
+    std::vector<Tensor> outputs = {
+        PackedBlock(layer, in, *rows, routed ? &said : nullptr)};
+    experts->clear();
+    for (RouterOutput& router : said) {
+      outputs.push_back(router.logits);
+      experts->push_back(std::move(router.experts));
+    }
+    return outputs;
+  };
+  const std::vector<Tensor> outputs = Recompute(x, block);
+  for (size_t i = 1; i < outputs.size(); ++i) {
+    routers->push_back(
+        {.logits = outputs[i], .experts = std::move(experts->at(i - 1))});
+  }
+  return outputs[0];
 }
 
 Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
@@ -93,6 +131,12 @@ Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
   }
   for (const CachedRows& r : rows) cache.Advance(r.sequence, r.rows);
   return FinalNorm(x);
+}
+
+void SetRecomputeActivations(Model& model, bool on) {
+  auto* const decoder = dynamic_cast<Decoder*>(&model);
+  ALIGN_CHECK(decoder != nullptr) << "[SetRecomputeActivations] not a decoder";
+  decoder->set_recompute_activations(on);
 }
 
 }  // namespace align

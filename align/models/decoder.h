@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ class Decoder : public Model {
                       std::span<const CachedRows> rows,
                       KvCache& cache) const final;
 
+  void set_recompute_activations(bool on) { recompute_activations_ = on; }
+
  protected:
   using Model::Model;
 
@@ -60,8 +63,21 @@ class Decoder : public Model {
                  WeightLayout layout = WeightLayout::kOutIn) const;
 
  private:
+  // The rows that a walk through packed segments goes over.
+  struct PackedRows {
+    Segments segments;
+    std::vector<int32_t> positions;  // [N]
+  };
   Tensor Walk(std::span<const int32_t> tokens, const Segments& segments,
               std::vector<RouterOutput>* routers) const;
+  Tensor PackedBlock(int64_t layer, const Tensor& x, const PackedRows& rows,
+                     std::vector<RouterOutput>* routers) const;
+  // The same, computed again on the way back.
+  Tensor RecomputedBlock(int64_t layer, const Tensor& x,
+                         const std::shared_ptr<const PackedRows>& rows,
+                         std::vector<RouterOutput>* routers) const;
+
+  bool recompute_activations_ = false;
 };
 
 }  // namespace align

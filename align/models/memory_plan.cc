@@ -165,18 +165,20 @@ class TapeLedger {
   int64_t bytes_ = 0;
 };
 
-// The largest of what the walk back holds at once on top of activations: while
-// it passes the head, gathered rows, their gradients and the logits; while it
-// passes the last MLP, gradients of it.
-int64_t Transient(const ModelConfig& config, const TrainingShape& shape) {
-  constexpr int64_t kChunk = 4096;
-  const int64_t rows = shape.batch * shape.length;
-  const int64_t width = config.hidden_size;
+// What the walk back holds while it passes the last MLP: gradients of it.
+int64_t BlockGradients(const ModelConfig& config, int64_t rows) {
   const int64_t inner = std::max(config.intermediate_size,
                                  config.experts.shared * config.experts.inner);
-  const int64_t block =
-      3 * StorageBytes(rows * inner) + 2 * StorageBytes(rows * width);
-  if (config.classifier()) return block;
+  return 3 * StorageBytes(rows * inner) +
+         2 * StorageBytes(rows * config.hidden_size);
+}
+
+// What it holds while it passes the head: gathered rows, their gradients and
+// the logits.
+int64_t HeadTransient(const ModelConfig& config, const TrainingShape& shape) {
+  constexpr int64_t kChunk = 4096;
+  if (config.classifier()) return 0;
+  const int64_t rows = shape.batch * shape.length;
   const int64_t vocab = config.vocab_size;
   const bool cached =
       rows * vocab * int64_t{sizeof(float)} <= shape.head_cache_mb << 20;
@@ -185,19 +187,44 @@ int64_t Transient(const ModelConfig& config, const TrainingShape& shape) {
     const int64_t chunk = StorageBytes(rows * std::min(kChunk, vocab - begin));
     logits = cached ? logits + chunk : std::max(logits, chunk);
   }
-  return std::max(block, logits + 2 * StorageBytes(rows * width));
+  return logits + 2 * StorageBytes(rows * config.hidden_size);
+}
+
+// Bytes that block `layer` leaves on the tape, with its share of the adapters.
+int64_t BlockBytes(const ModelConfig& config, int64_t rows, int64_t layer,
+                   const LoraOptions* lora,
+                   const std::vector<LoraSite>& sites) {
+  TapeLedger ledger(config, rows);
+  for (const LoraSite& site : sites) ledger.Adapter(*lora, site);
+  const int64_t adapters = ledger.bytes() / config.num_hidden_layers;
+  TapeLedger block(config, rows);
+  block.Block(layer);
+  return block.bytes() + adapters;
 }
 
 MemoryPlan Plan(const ModelConfig& config, const TrainingShape& shape,
                 const LoraOptions* lora, const std::vector<LoraSite>& sites) {
-  TapeLedger ledger(config, shape.batch * shape.length);
+  const int64_t rows = shape.batch * shape.length;
+  TapeLedger ledger(config, rows);
   ledger.Embed();
-  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    ledger.Block(layer);
-  }
   ledger.FinalNorm();
-  for (const LoraSite& site : sites) ledger.Adapter(*lora, site);
-  return {.activations = ledger.bytes(), .transient = Transient(config, shape)};
+  int64_t blocks = 0, largest = 0;
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    const int64_t block = BlockBytes(config, rows, layer, lora, sites);
+    blocks += block;
+    largest = std::max(largest, block);
+  }
+  const int64_t head = HeadTransient(config, shape);
+  const int64_t gradients = BlockGradients(config, rows);
+  if (!shape.recompute_activations) {
+    return {.activations = ledger.bytes() + blocks,
+            .transient = std::max(head, gradients)};
+  }
+  // The rows between blocks; the last one's stand in the block, too.
+  const int64_t kept =
+      config.num_hidden_layers * StorageBytes(rows * config.hidden_size);
+  return {.activations = ledger.bytes() + kept,
+          .transient = std::max(head, largest + gradients)};
 }
 
 void AddTrained(int64_t arena, const TrainingShape& shape, MemoryPlan& plan) {

@@ -17,7 +17,8 @@ struct TrainingShape {
   // Arenas as large as the trained parameters that the optimizer keeps: 2 for
   // AdamW.
   int64_t optimizer_state = 2;
-  int64_t head_cache_mb = 256;  // ScoreOptions'
+  int64_t head_cache_mb = 256;         // ScoreOptions'
+  bool recompute_activations = false;  // SetRecomputeActivations
 };
 
 // Bytes that tensors take from the pool (align/base/storage.h), by what for.
@@ -29,7 +30,8 @@ struct MemoryPlan {
   int64_t optimizer = 0;    // its state
   int64_t activations = 0;  // between the forward pass and the walk back
   // On top of those at the fullest moment: the logits of the head and their
-  // gradients, or the gradients inside a block.
+  // gradients, or the gradients inside a block, and all of the block where it
+  // is computed again.
   int64_t transient = 0;
 
   int64_t Total() const {

@@ -5,6 +5,7 @@
 
 #include "align/base/files.h"
 #include "align/base/json_writer.h"
+#include "align/models/config_json.h"
 #include "align/models/model_config.h"
 #include "align/models/model_family.h"
 
@@ -50,20 +51,13 @@ void Labels(JsonWriter& json, int64_t num_labels) {
   json.EndObject();
 }
 
-absl::Status WriteText(const std::string& path, JsonWriter json) {
-  ALIGN_ASSIGN_OR_RETURN(const std::string text, std::move(json).Finish());
-  return WriteFileAtomically(path, text + "\n");
-}
-
 }  // namespace
 
-absl::Status WriteModelConfig(const std::string& directory,
-                              const ModelConfig& config, StoredDtype dtype) {
-  const std::string path = directory + "/config.json";
-  const absl::Status valid = ValidateConfig(config);
-  if (!valid.ok()) return Annotate(valid, path);
+absl::StatusOr<std::string> ModelConfigJson(const ModelConfig& config,
+                                            StoredDtype dtype) {
+  ALIGN_RETURN_IF_ERROR(ValidateConfig(config));
   if (!ConvertsToFloat(dtype)) {
-    return Unimplemented(path + ": dtype " + std::string(DtypeName(dtype)) +
+    return Unimplemented("dtype " + std::string(DtypeName(dtype)) +
                          "; F32, F16 or BF16 expected");
   }
   const ModelFamily& family = FamilyOf(config);
@@ -87,7 +81,16 @@ absl::Status WriteModelConfig(const std::string& directory,
   json.Field("use_cache", true);
   json.Field("vocab_size", config.vocab_size);
   json.EndObject();
-  return WriteText(path, std::move(json));
+  ALIGN_ASSIGN_OR_RETURN(const std::string text, std::move(json).Finish());
+  return text + "\n";
+}
+
+absl::Status WriteModelConfig(const std::string& directory,
+                              const ModelConfig& config, StoredDtype dtype) {
+  const std::string path = directory + "/config.json";
+  const absl::StatusOr<std::string> text = ModelConfigJson(config, dtype);
+  if (!text.ok()) return Annotate(text.status(), path);
+  return WriteFileAtomically(path, *text);
 }
 
 absl::Status WriteGenerationConfig(const std::string& directory,
@@ -98,7 +101,9 @@ absl::Status WriteGenerationConfig(const std::string& directory,
   EosIds(json, config.eos_token_ids);
   OptionalId(json, "pad_token_id", config.pad_token_id);
   json.EndObject();
-  return WriteText(directory + "/generation_config.json", std::move(json));
+  ALIGN_ASSIGN_OR_RETURN(const std::string text, std::move(json).Finish());
+  return WriteFileAtomically(directory + "/generation_config.json",
+                             text + "\n");
 }
 
 absl::StatusOr<std::vector<std::string>> CopyTokenizerFiles(

@@ -1,12 +1,12 @@
 #include "align/tensor/tape.h"
 
 #include <algorithm>
-#include <unordered_set>
 #include <utility>
 
 #include "align/base/check.h"
 #include "align/base/profile.h"
 #include "align/tensor/impl.h"
+#include "align/tensor/tape_walk.h"
 
 namespace align {
 namespace {
@@ -28,66 +28,60 @@ Tensor Record(std::string_view op, Tensor out, std::vector<Tensor> inputs,
   if (!wanted) return out;
   ALIGN_CHECK(out.impl_->rule == nullptr && !out.requires_grad())
       << "[" << op << "] output was recorded before";
+  TapeWalk::AddNode(op, out, std::move(inputs), std::move(rule));
+  return out;
+}
+
+void TapeWalk::Visit(const Tensor& root) {
+  Push(root);
+  while (!stack_.empty()) {
+    auto& [tensor, next] = stack_.back();
+    const std::vector<Tensor>& inputs = tensor.impl_->inputs;
+    if (next < inputs.size()) {
+      const Tensor input = inputs[next++];
+      Push(input);
+    } else {
+      order_.push_back(tensor);
+      stack_.pop_back();
+    }
+  }
+}
+
+void TapeWalk::Run() {
+  seen_.clear();
+  while (!order_.empty()) {
+    Tensor tensor = std::move(order_.back());
+    order_.pop_back();
+    Tensor::Impl& impl = *tensor.impl_;
+    if (impl.rule == nullptr) continue;  // a leaf keeps its gradient
+    // Taken out first: what the rule holds is freed as soon as it has run.
+    const std::function<void(const float*)> rule = std::move(impl.rule);
+    const std::vector<Tensor> inputs = std::move(impl.inputs);
+    impl.rule = nullptr;
+    impl.inputs.clear();
+    if (impl.grad != nullptr) {
+      const auto scope = ProfileScope::Backward(impl.phase, impl.op);
+      rule(impl.grad);
+    }
+    impl.grad = nullptr;
+    impl.grad_storage.reset();
+  }
+}
+
+void TapeWalk::Push(const Tensor& tensor) {
+  if (tensor.requires_grad() && seen_.insert(tensor.impl_.get()).second) {
+    stack_.emplace_back(tensor, 0);
+  }
+}
+
+void TapeWalk::AddNode(std::string_view op, const Tensor& out,
+                       std::vector<Tensor> inputs, BackwardRule rule) {
   out.impl_->op = op;
   out.impl_->phase = ProfileScope::CurrentPhase();
   out.impl_->requires_grad = true;
   out.impl_->inputs = std::move(inputs);
   out.impl_->rule = std::move(rule);
-  return out;
 }
-
-// A walk over the history below some roots, iterative so that depth is bounded
-// by memory and not by the stack.
-class TapeWalk {
- public:
-  void Visit(const Tensor& root) {
-    Push(root);
-    while (!stack_.empty()) {
-      auto& [tensor, next] = stack_.back();
-      const std::vector<Tensor>& inputs = tensor.impl_->inputs;
-      if (next < inputs.size()) {
-        const Tensor input = inputs[next++];
-        Push(input);
-      } else {
-        order_.push_back(tensor);
-        stack_.pop_back();
-      }
-    }
-  }
-
-  // Runs the rules, outputs before inputs.
-  void Run() {
-    seen_.clear();
-    while (!order_.empty()) {
-      Tensor tensor = std::move(order_.back());
-      order_.pop_back();
-      Tensor::Impl& impl = *tensor.impl_;
-      if (impl.rule == nullptr) continue;  // a leaf keeps its gradient
-      // Taken out first: what the rule holds is freed as soon as it has run.
-      const std::function<void(const float*)> rule = std::move(impl.rule);
-      const std::vector<Tensor> inputs = std::move(impl.inputs);
-      impl.rule = nullptr;
-      impl.inputs.clear();
-      if (impl.grad != nullptr) {
-        const auto scope = ProfileScope::Backward(impl.phase, impl.op);
-        rule(impl.grad);
-      }
-      impl.grad = nullptr;
-      impl.grad_storage.reset();
-    }
-  }
-
- private:
-  void Push(const Tensor& tensor) {
-    if (tensor.requires_grad() && seen_.insert(tensor.impl_.get()).second) {
-      stack_.emplace_back(tensor, 0);
-    }
-  }
-
-  std::unordered_set<const void*> seen_;
-  std::vector<std::pair<Tensor, size_t>> stack_;
-  std::vector<Tensor> order_;  // inputs before outputs
-};
 
 void Backward(std::span<const Root> roots) {
   TapeWalk walk;

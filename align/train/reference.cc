@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "align/base/files.h"
@@ -72,28 +72,99 @@ ReferenceLogProbs FrozenReference(const Model& model, double temperature) {
 }
 
 ReferenceLogProbs CachedReference(ReferenceLogProbs reference) {
-  using Cache = std::unordered_map<std::string, std::vector<float>>;
-  return [reference = std::move(reference), cache = std::make_shared<Cache>()](
+  return [reference = std::move(reference),
+          known = std::make_shared<SequenceLogProbs>()](
              const PackedBatch& batch) -> absl::StatusOr<std::vector<float>> {
-    const std::vector<std::string> keys = SequenceKeys(batch);
-    const std::vector<int64_t> offsets = batch.ScoredOffsets();
-    if (!std::all_of(keys.begin(), keys.end(), [&](const std::string& key) {
-          return cache->contains(key);
-        })) {
-      ALIGN_ASSIGN_OR_RETURN(const std::vector<float> fresh, reference(batch));
-      for (size_t s = 0; s < keys.size(); ++s) {
-        cache->try_emplace(keys[s], fresh.begin() + offsets[s],
-                           fresh.begin() + offsets[s + 1]);
-      }
+    PackedBatch fresh;
+    AppendSequences(batch, UnknownSequences(batch, *known), fresh);
+    if (fresh.sequences > 0) {
+      ALIGN_RETURN_IF_ERROR(AddLogProbs(reference, fresh, *known));
     }
-    std::vector<float> log_probs;
-    log_probs.reserve(batch.scored.size());
-    for (const std::string& key : keys) {
-      const std::vector<float>& part = cache->at(key);
-      log_probs.insert(log_probs.end(), part.begin(), part.end());
-    }
-    return log_probs;
+    return RecallLogProbs(batch, *known);
   };
+}
+
+std::vector<int32_t> UnknownSequences(const PackedBatch& batch,
+                                      const SequenceLogProbs& known) {
+  const std::vector<std::string> keys = SequenceKeys(batch);
+  const std::vector<int64_t> offsets = batch.ScoredOffsets();
+  std::unordered_set<std::string> seen;
+  std::vector<int32_t> unknown;
+  for (int32_t s = 0; s < batch.sequences; ++s) {
+    const auto scored = static_cast<size_t>(offsets[s + 1] - offsets[s]);
+    if (scored == 0) continue;
+    const auto found = known.find(keys[s]);
+    if (found != known.end() && found->second.size() == scored) continue;
+    if (seen.insert(keys[s]).second) unknown.push_back(s);
+  }
+  return unknown;
+}
+
+void AppendSequences(const PackedBatch& from,
+                     std::span<const int32_t> sequences, PackedBatch& into) {
+  const std::vector<int32_t> owner = SegmentOfRow(from.segments);
+  const std::vector<int64_t> offsets = from.ScoredOffsets();
+  std::vector<int32_t> copies(from.segments.count(), -1);  // in `into`
+  const auto row_of = [&](int32_t row) {
+    const int32_t segment = owner[row];
+    return static_cast<int32_t>(row - from.segments[segment].begin +
+                                into.segments[copies[segment]].begin);
+  };
+  for (const int32_t s : sequences) {
+    for (const int32_t index : from.segments.Chain(owner[from.last_rows[s]])) {
+      if (copies[index] >= 0) continue;
+      const Segment& segment = from.segments[index];
+      copies[index] = into.segments.Append(
+          segment.length,
+          segment.prefix < 0 ? segment.prefix : copies[segment.prefix]);
+      const auto begin = from.tokens.begin() + segment.begin;
+      into.tokens.insert(into.tokens.end(), begin, begin + segment.length);
+    }
+    for (int64_t i = offsets[s]; i < offsets[s + 1]; ++i) {
+      const ScoredToken& token = from.scored[i];
+      into.scored.push_back({.row = row_of(token.row),
+                             .label = token.label,
+                             .sequence = into.sequences});
+    }
+    into.last_rows.push_back(row_of(from.last_rows[s]));
+    ++into.sequences;
+  }
+}
+
+absl::Status AddLogProbs(const ReferenceLogProbs& reference,
+                         const PackedBatch& batch, SequenceLogProbs& known) {
+  ALIGN_ASSIGN_OR_RETURN(const std::vector<float> log_probs, reference(batch));
+  const std::vector<std::string> keys = SequenceKeys(batch);
+  const std::vector<int64_t> offsets = batch.ScoredOffsets();
+  for (int32_t s = 0; s < batch.sequences; ++s) {
+    known.insert_or_assign(
+        keys[s], std::vector<float>(log_probs.begin() + offsets[s],
+                                    log_probs.begin() + offsets[s + 1]));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<float>> RecallLogProbs(
+    const PackedBatch& batch, const SequenceLogProbs& known) {
+  const std::vector<std::string> keys = SequenceKeys(batch);
+  const std::vector<int64_t> offsets = batch.ScoredOffsets();
+  std::vector<float> log_probs;
+  log_probs.reserve(batch.scored.size());
+  for (int32_t s = 0; s < batch.sequences; ++s) {
+    const auto scored = static_cast<size_t>(offsets[s + 1] - offsets[s]);
+    if (scored == 0) continue;
+    const auto found = known.find(keys[s]);
+    if (found == known.end() || found->second.size() != scored) {
+      return FailedPrecondition(
+          "reference log-probs: sequence " + std::to_string(s) + " of " +
+          std::to_string(batch.sequences) + " is not among the " +
+          std::to_string(known.size()) +
+          " that were scored; expected the same data");
+    }
+    log_probs.insert(log_probs.end(), found->second.begin(),
+                     found->second.end());
+  }
+  return log_probs;
 }
 
 }  // namespace align::train

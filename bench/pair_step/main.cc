@@ -25,6 +25,7 @@
 #include "align/dnnl/packed_matrix.h"
 #include "align/dnnl/precision.h"
 #include "align/kernels/bf16.h"
+#include "align/models/recompute.h"
 #include "align/train/optimizer.h"
 #include "align/train/preference_objective.h"
 #include "align/train/reference.h"
@@ -201,6 +202,13 @@ Floor MeasureFloor(const ModelConfig& c, const PackedBatch& batch,
                      (static_cast<double>(c.num_hidden_layers) * block + head)};
 }
 
+// What is measured.
+struct Kind {
+  bool dpo = true;         // else SFT
+  bool recompute = false;  // Model::recompute_activations
+  Precision precision = Precision::kF32;
+};
+
 struct Run {
   std::vector<double> seconds;       // of each step
   std::vector<int64_t> allocations;  // of memory from the system, in each
@@ -210,22 +218,23 @@ struct Run {
   int64_t tokens = 0;  // distinct ones through the policy
 };
 
-absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
+absl::StatusOr<Run> Train(const Settings& s, const Kind& kind,
                           const ModelConfig& config,
                           const std::vector<Pair>& pairs,
                           const std::string& trace) {
   ALIGN_ASSIGN_OR_RETURN(const auto policy, CreateModel(config, Rng(1)));
   std::unique_ptr<Model> reference;
-  if (dpo) reference = CloneModel(*policy);
-  policy->params().SetPrecision(precision);
-  if (dpo) reference->params().SetPrecision(precision);
+  if (kind.dpo) reference = CloneModel(*policy);
+  policy->params().SetPrecision(kind.precision);
+  if (kind.dpo) reference->params().SetPrecision(kind.precision);
   policy->params().EnableGradients();
+  SetRecomputeActivations(*policy, kind.recompute);
   const std::vector<ParamStore*> stores = {&policy->params()};
   train::Optimizer optimizer({.learning_rate = 1e-5}, {}, stores);
   ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
                          train::MakePairLoss("sigmoid"));
   train::Objective<PreferenceBatch> objective;
-  if (dpo) {
+  if (kind.dpo) {
     objective = train::PerMicroBatch(train::PreferenceObjective(
         *policy, train::FrozenReference(*reference), loss));
   } else {
@@ -265,7 +274,7 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
     // Between the steps, so that a machine that slows down slows both.
     if (step > 0) {
       const Floor floor =
-          MeasureFloor(config, batch.packed, dpo ? 4 : 3, precision);
+          MeasureFloor(config, batch.packed, kind.dpo ? 4 : 3, kind.precision);
       run.floor.flops += floor.flops;
       run.floor.seconds += floor.seconds;
     }
@@ -278,7 +287,7 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
   return run;
 }
 
-void Print(bool dpo, Precision precision, const Run& run) {
+void Print(const Kind& kind, const Run& run) {
   rusage usage = {};
   getrusage(RUSAGE_SELF, &usage);
   const StorageStats storage = GetStorageStats();
@@ -289,8 +298,9 @@ void Print(bool dpo, Precision precision, const Run& run) {
   JsonWriter json;
   json.BeginObject();
   json.Field("peer", "align, " + DescribeMatmul());
-  json.Field("mode", dpo ? "dpo" : "sft");
-  json.Field("dtype", PrecisionName(precision));
+  json.Field("mode", kind.dpo ? "dpo" : "sft");
+  json.Field("dtype", PrecisionName(kind.precision));
+  json.Field("recompute", kind.recompute);
   json.Field("threads", static_cast<int64_t>(Threads()));
   json.Key("step_s");
   json.BeginArray();
@@ -319,7 +329,8 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
   if (mode != "dpo" && mode != "sft") {
     return InvalidArgument("--mode " + mode + ": expected dpo or sft");
   }
-  ALIGN_ASSIGN_OR_RETURN(const Precision precision,
+  Kind kind = {.dpo = mode == "dpo", .recompute = arguments.Has("recompute")};
+  ALIGN_ASSIGN_OR_RETURN(kind.precision,
                          ParsePrecision(arguments.Get("precision", "f32")));
   std::vector<Pair> pairs = RandomPairs(s);
   if (arguments.Has("pairs_file")) {
@@ -335,11 +346,10 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
                               .num_key_value_heads = whole(s.kv_heads),
                               .head_dim = whole(s.hidden / s.heads),
                               .max_position_embeddings = whole(s.max_length)};
-  const bool dpo = mode == "dpo";
-  ALIGN_ASSIGN_OR_RETURN(const Run run, Train(s, dpo, precision, config, pairs,
-                                              arguments.Get("trace", "")));
+  ALIGN_ASSIGN_OR_RETURN(
+      const Run run, Train(s, kind, config, pairs, arguments.Get("trace", "")));
   if (arguments.Has("profile")) std::fputs(run.table.c_str(), stderr);
-  Print(dpo, precision, run);
+  Print(kind, run);
   return absl::OkStatus();
 }
 
@@ -358,6 +368,8 @@ int main(int argc, char** argv) {
         .summary = "Seconds and memory of training steps on pairs.",
         .flags = {{"mode", "MODE", "dpo or sft (dpo)"},
                   {"precision", "TYPE", "auto, f32 or bf16 (f32)"},
+                  {"recompute", "",
+                   "blocks are computed again on the way back"},
                   {"profile", "", "prints where the time goes"},
                   {"trace", "FILE", "writes it as a trace for Chrome"},
                   {"pairs_file", "FILE",

@@ -48,6 +48,27 @@ TEST_F(TrainJobTest, PreferenceStoppedAndResumedIsStraightThrough) {
   EXPECT_THAT(Metrics("straight")[0], HasSubstr("\"rewards/margins\": 0.0"));
 }
 
+TEST_F(TrainJobTest, RecomputedActivationsChangeNoBit) {
+  LearnFromRecords("preference");
+  SetLosses("model { lora { rank: 2 dropout: 0.2 } } loop { accumulation: 2 }");
+  ASSERT_TRUE(RunTrainJob(config_, path("kept")).ok());
+  config_.set_recompute_activations(true);
+  ASSERT_TRUE(RunTrainJob(config_, path("again")).ok());
+  EXPECT_EQ(Read("kept/model/adapter_model.safetensors"),
+            Read("again/model/adapter_model.safetensors"));
+  EXPECT_EQ(Metrics("kept"), Metrics("again"));
+}
+
+TEST_F(TrainJobTest, PpoWithASeparateCriticRecomputesBoth) {
+  ASSERT_TRUE(RunTrainJob(config_, path("kept")).ok());
+  config_.set_recompute_activations(true);
+  ASSERT_TRUE(RunTrainJob(config_, path("again")).ok());
+  for (const char* model : {"/model", "/critic"}) {
+    EXPECT_EQ(Read("kept" + std::string(model) + "/model.safetensors"),
+              Read("again" + std::string(model) + "/model.safetensors"));
+  }
+}
+
 TEST_F(TrainJobTest, KtoStoppedAndResumedIsStraightThrough) {
   LearnFromRecords("unpaired");
   CheckResume([this] { return Steps("resumed") >= 4; },

@@ -10,6 +10,7 @@
 
 #include "align/base/storage.h"
 #include "align/models/peft.h"
+#include "align/models/recompute.h"
 #include "align/train/optimizer.h"
 #include "align/train/sft_objective.h"
 #include "tests/support/tiny_model.h"
@@ -34,6 +35,8 @@ ModelConfig Config(Family family) {
 }
 
 constexpr TrainingShape kShape = {.batch = 6, .length = 96};
+constexpr TrainingShape kRecomputed = {
+    .batch = 6, .length = 96, .recompute_activations = true};
 
 SftBatch Batch() {
   SftBatch batch;
@@ -51,7 +54,8 @@ SftBatch Batch() {
 // The peak of two steps of a model that is made here; of everything, or of
 // adapters with `lora`.
 int64_t MeasuredPeak(const ModelConfig& config,
-                     const std::optional<LoraOptions>& lora) {
+                     const std::optional<LoraOptions>& lora,
+                     const TrainingShape& shape = kShape) {
   TrimStorage();
   ResetStoragePeak();
   const int64_t before = GetStorageStats().bytes_in_use;
@@ -62,6 +66,7 @@ int64_t MeasuredPeak(const ModelConfig& config,
     scope.emplace(*(*model)->adapters(), Rng(3));
   }
   (*model)->trained().EnableGradients();
+  SetRecomputeActivations(**model, shape.recompute_activations);
   Optimizer optimizer({}, {}, {&(*model)->trained()});
   const Objective<SftBatch> objective = SftObjective(**model);
   const SftBatch batch = Batch();
@@ -104,6 +109,24 @@ TEST_P(MemoryPlanTest, LoraTrainingIsWithin15PercentOfTheMeasuredPeak) {
     // Gradients and moments of the adapters alone.
     EXPECT_LT(plan.gradients + plan.optimizer, plan.weights);
   }
+}
+
+TEST_P(MemoryPlanTest, RecomputedBlocksAreWithin15PercentAndTakeLess) {
+  ModelConfig config = Config(GetParam());
+  config.num_hidden_layers = 8;
+  const auto expect = [&](const std::optional<LoraOptions>& lora,
+                          const MemoryPlan& plan) {
+    const auto measured =
+        static_cast<double>(MeasuredPeak(config, lora, kRecomputed));
+    const auto planned = static_cast<double>(plan.Total());
+    EXPECT_NEAR(planned / measured, 1, 0.15) << planned << " " << measured;
+    EXPECT_LT(measured, 0.8 * static_cast<double>(MeasuredPeak(config, lora)));
+  };
+  expect({}, PlanTraining(config, kRecomputed));
+  const LoraOptions lora{.rank = 8, .dropout = 0.1};
+  const auto sites = TargetLayers(config, lora);
+  ASSERT_TRUE(sites.ok());
+  expect(lora, PlanLoraTraining(config, kRecomputed, lora, *sites));
 }
 
 TEST_P(MemoryPlanTest, LoadingTakesTheWeights) {
