@@ -22,9 +22,9 @@
 #include "align/base/storage.h"
 #include "align/base/threads.h"
 #include "align/cli/command.h"
-#include "align/dnnl/packed_matrix.h"
+#include "align/dnnl/machine_rates.h"
+#include "align/dnnl/matmul.h"
 #include "align/dnnl/precision.h"
-#include "align/kernels/bf16.h"
 #include "align/train/optimizer.h"
 #include "align/train/preference_objective.h"
 #include "align/train/reference.h"
@@ -149,28 +149,6 @@ double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
 }
 
-// Seconds that one oneDNN call takes for [m, k] x [k, n], the right side in
-// oneDNN's own layout: the best of four.
-double ProductSeconds(int64_t m, int64_t k, int64_t n, Precision precision) {
-  const std::vector<float> b(k * n, 0.5f);
-  const PackedMatrix packed(RowMajor(b.data(), k, n), precision);
-  const std::vector<float> a(m * k, 0.5f);
-  std::vector<Bf16> rounded(m * k);
-  kernels::RoundToBf16(a.data(), m * k, rounded.data());
-  std::vector<float> c(m * n);
-  double best = 1e9;
-  for (int i = 0; i < 5; ++i) {
-    const Clock::time_point start = Clock::now();
-    if (precision == Precision::kBf16) {
-      packed.Multiply(rounded.data(), m, c.data());
-    } else {
-      packed.Multiply(a.data(), m, c.data());
-    }
-    if (i > 0) best = std::min(best, Seconds(start));
-  }
-  return best;
-}
-
 // Useful work of one step, and the seconds that oneDNN's matmul takes for it.
 struct Floor {
   double flops = 0;
@@ -183,16 +161,17 @@ Floor MeasureFloor(const ModelConfig& c, const PackedBatch& batch,
   const int64_t q = c.num_attention_heads * c.head_dim;
   const int64_t kv = c.num_key_value_heads * c.head_dim;
   double block = 0;
-  block +=
-      ProductSeconds(n, d, q, precision) + ProductSeconds(n, q, d, precision);
-  block += 2 * ProductSeconds(n, d, kv, precision);
-  block += 2 * ProductSeconds(n, d, c.intermediate_size, precision);
-  block += ProductSeconds(n, c.intermediate_size, d, precision);
+  block += PackedProductSeconds(n, d, q, precision) +
+           PackedProductSeconds(n, q, d, precision);
+  block += 2 * PackedProductSeconds(n, d, kv, precision);
+  block += 2 * PackedProductSeconds(n, d, c.intermediate_size, precision);
+  block += PackedProductSeconds(n, c.intermediate_size, d, precision);
   // The head in vocabulary chunks, the rate of which is the best there is.
   constexpr int64_t kChunk = 4096;
   const auto scored = static_cast<int64_t>(batch.scored.size());
   const double head =
-      ProductSeconds(scored, d, std::min(kChunk, c.vocab_size), precision) *
+      PackedProductSeconds(scored, d, std::min(kChunk, c.vocab_size),
+                           precision) *
       static_cast<double>(c.vocab_size) /
       static_cast<double>(std::min(kChunk, c.vocab_size));
   return {.flops = passes * ForwardFlops(c, batch),
@@ -205,14 +184,12 @@ struct Run {
   std::vector<int64_t> allocations;  // of memory from the system, in each
   Floor floor;                       // of all steps but the first
   double loss = 0;
-  std::string table;   // where the time of the counted steps went
   int64_t tokens = 0;  // distinct ones through the policy
 };
 
 absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
                           const ModelConfig& config,
-                          const std::vector<Pair>& pairs,
-                          const std::string& trace) {
+                          const std::vector<Pair>& pairs, Profile& profile) {
   ALIGN_ASSIGN_OR_RETURN(const auto policy, CreateModel(config, Rng(1)));
   std::unique_ptr<Model> reference;
   if (dpo) reference = CloneModel(*policy);
@@ -234,7 +211,6 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
         };
   }
   Run run;
-  Profile profile(/*keep_events=*/!trace.empty());
   std::optional<ProfileRun> profiled;
   for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
     const PreferenceBatch batch = MakeBatch(pairs, s, step);
@@ -262,11 +238,6 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
       run.floor.flops += floor.flops;
       run.floor.seconds += floor.seconds;
     }
-  }
-  profiled.reset();
-  run.table = profile.Table();
-  if (!trace.empty()) {
-    ALIGN_RETURN_IF_ERROR(WriteFileAtomically(trace, profile.ChromeTrace()));
   }
   return run;
 }
@@ -329,11 +300,15 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
                               .head_dim = whole(s.hidden / s.heads),
                               .max_position_embeddings = whole(s.max_length)};
   const bool dpo = mode == "dpo";
-  ALIGN_ASSIGN_OR_RETURN(const Run run, Train(s, dpo, precision, config, pairs,
-                                              arguments.Get("trace", "")));
-  if (arguments.Has("profile")) std::fputs(run.table.c_str(), stderr);
+  Profile profile(/*keep_events=*/arguments.Has("trace"));
+  ALIGN_ASSIGN_OR_RETURN(const Run run,
+                         Train(s, dpo, precision, config, pairs, profile));
   Print(dpo, precision, run);
-  return absl::OkStatus();
+  if (arguments.Has("profile")) {
+    std::fputs(profile.Table(MeasureBestRates(precision)).c_str(), stderr);
+  }
+  if (!arguments.Has("trace")) return absl::OkStatus();
+  return WriteFileAtomically(arguments.Get("trace", ""), profile.ChromeTrace());
 }
 
 }  // namespace
