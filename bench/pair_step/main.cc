@@ -45,6 +45,7 @@ struct Settings {
   double vocab = 50257, max_length = 512;
   double pairs = 8;  // a step
   double steps = 6;
+  double least_product_share = 0;
 
   void Describe(losses::OptionList& list) {
     const losses::Range count = {.low = 1, .high = 1e6};
@@ -57,6 +58,9 @@ struct Settings {
     list.Number("max_length", &max_length, count, "longer pairs are left out");
     list.Number("pairs", &pairs, count, "a step");
     list.Number("steps", &steps, count, "the first is not counted");
+    list.Number("least_product_share", &least_product_share,
+                {.low = 0, .high = 10},
+                "of oneDNN's rate, that products reach in a step or it fails");
   }
 };
 
@@ -149,14 +153,31 @@ double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
 }
 
-// Useful work of one step, and the seconds that oneDNN's matmul takes for it.
-struct Floor {
+// Operations, and the seconds that they take.
+struct Work {
   double flops = 0;
   double seconds = 0;
 };
 
-Floor MeasureFloor(const ModelConfig& c, const PackedBatch& batch,
-                   double passes, Precision precision) {
+double WorkRate(const Work& work) {
+  return work.flops / std::max(work.seconds, 1e-12);
+}
+
+// All products of weights and of the head so far.
+Work Products(const Profile& profile) {
+  Work work;
+  for (const auto& [key, entry] : profile.entries()) {
+    if (key.op != "product") continue;
+    work.flops += entry.flops;
+    work.seconds += entry.seconds;
+  }
+  return work;
+}
+
+// Useful work of one step, and the seconds that oneDNN's matmul takes for it.
+
+Work MeasureFloor(const ModelConfig& c, const PackedBatch& batch, double passes,
+                  Precision precision) {
   const int64_t n = batch.rows(), d = c.hidden_size;
   const int64_t q = c.num_attention_heads * c.head_dim;
   const int64_t kv = c.num_key_value_heads * c.head_dim;
@@ -182,7 +203,10 @@ Floor MeasureFloor(const ModelConfig& c, const PackedBatch& batch,
 struct Run {
   std::vector<double> seconds;       // of each step
   std::vector<int64_t> allocations;  // of memory from the system, in each
-  Floor floor;                       // of all steps but the first
+  Work floor;                        // of all steps but the first
+  // Operations a second, of the step where they are highest: what else runs on
+  // the machine has to disturb every step to change them.
+  double product_rate = 0, floor_rate = 0;
   double loss = 0;
   int64_t tokens = 0;  // distinct ones through the policy
 };
@@ -215,6 +239,7 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
   for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
     const PreferenceBatch batch = MakeBatch(pairs, s, step);
     if (step == 1) profiled.emplace(profile);
+    const Work before = Products(profile);
     const int64_t allocations = GetStorageStats().system_allocations;
     const Clock::time_point start = Clock::now();
     int64_t given = 0;
@@ -233,13 +258,24 @@ absl::StatusOr<Run> Train(const Settings& s, bool dpo, Precision precision,
     run.tokens += batch.packed.rows();
     // Between the steps, so that a machine that slows down slows both.
     if (step > 0) {
-      const Floor floor =
+      const Work floor =
           MeasureFloor(config, batch.packed, dpo ? 4 : 3, precision);
       run.floor.flops += floor.flops;
       run.floor.seconds += floor.seconds;
+      const Work after = Products(profile);
+      run.floor_rate = std::max(run.floor_rate, WorkRate(floor));
+      run.product_rate =
+          std::max(run.product_rate,
+                   WorkRate({.flops = after.flops - before.flops,
+                             .seconds = after.seconds - before.seconds}));
     }
   }
   return run;
+}
+
+// How much of oneDNN's rate the step's own calls of it reach.
+double ProductShare(const Run& run) {
+  return run.floor_rate > 0 ? run.product_rate / run.floor_rate : 0;
 }
 
 void Print(bool dpo, Precision precision, const Run& run) {
@@ -270,6 +306,7 @@ void Print(bool dpo, Precision precision, const Run& run) {
   json.Field("gflop", run.floor.flops / 1e9);
   json.Field("floor_s", run.floor.seconds);
   json.Field("utilisation", counted > 0 ? run.floor.seconds / counted : 0);
+  json.Field("product_share", ProductShare(run));
   json.Field("peak_rss_gb", static_cast<double>(usage.ru_maxrss) / 1e6);
   json.Field("peak_tensor_gb", static_cast<double>(storage.peak_bytes) / 1e9);
   json.Field("loss", run.loss);
@@ -307,8 +344,15 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
   if (arguments.Has("profile")) {
     std::fputs(profile.Table(MeasureBestRates(precision)).c_str(), stderr);
   }
-  if (!arguments.Has("trace")) return absl::OkStatus();
-  return WriteFileAtomically(arguments.Get("trace", ""), profile.ChromeTrace());
+  if (arguments.Has("trace")) {
+    ALIGN_RETURN_IF_ERROR(
+        WriteFileAtomically(arguments.Get("trace", ""), profile.ChromeTrace()));
+  }
+  if (ProductShare(run) >= s.least_product_share) return absl::OkStatus();
+  return FailedPrecondition(
+      "products of a step reach " + std::to_string(ProductShare(run)) +
+      " of oneDNN's rate on their shapes; expected at least " +
+      std::to_string(s.least_product_share));
 }
 
 }  // namespace
