@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/base/threads.h"
 #include "align/models/model_cache.h"
 #include "align/ops/ops.h"
@@ -393,7 +394,10 @@ absl::StatusOr<std::vector<Completion>> GenerateCombined(
       1, std::min<int64_t>({Threads(), count, options.max_rows}));
   const int64_t rows = std::min(options.max_rows / workers,
                                 (count * samples + workers - 1) / workers);
-  ParallelFor(workers, [&](int64_t) { Decoder(job, rows).Run(); });
+  const auto stage = ProfileScope::Stage("generate");
+  ProfileThreads threads;
+  ParallelFor(workers,
+              [&](int64_t) { threads.Run([&] { Decoder(job, rows).Run(); }); });
   if (job.cancelled) return Cancelled("generation was stopped");
   return results;
 }

@@ -13,12 +13,14 @@
 #include "align/cli/export.h"
 #include "align/cli/inspect.h"
 #include "align/cli/model_commands.h"
+#include "align/cli/profiled.h"
 #include "align/cli/tokenize.h"
 #include "align/config/compare_job.h"
 #include "align/config/compare_needs.h"
 #include "align/config/parse.h"
 #include "align/config/train_job.h"
 #include "align/data/import.h"
+#include "align/dnnl/precision.h"
 #include "proto/config.pb.h"
 
 namespace align::cli {
@@ -52,7 +54,8 @@ absl::Status ImportCommand(const Arguments& arguments) {
 }
 
 constexpr char kTrainUsage[] =
-    "align train CONFIG --out DIR [--dry-run] [key.path=value ...]";
+    "align train CONFIG --out DIR [--dry-run] [--profile] [--trace FILE] "
+    "[key.path=value ...]";
 absl::Status TrainCommand(const Arguments& arguments) {
   ALIGN_RETURN_IF_ERROR(ExpectPositional(arguments, 1, kTrainUsage));
   pb::TrainConfig config;
@@ -75,7 +78,12 @@ absl::Status TrainCommand(const Arguments& arguments) {
   }
   ALIGN_ASSIGN_OR_RETURN(const std::string out,
                          RequiredFlag(arguments, "out", kTrainUsage));
-  ALIGN_RETURN_IF_ERROR(RunTrainJob(config, out, StopRequested));
+  ALIGN_ASSIGN_OR_RETURN(
+      const Precision precision,
+      ParsePrecision(config.has_precision() ? config.precision() : "f32"));
+  ALIGN_RETURN_IF_ERROR(RunProfiled(arguments, precision, [&] {
+    return RunTrainJob(config, out, StopRequested);
+  }));
   PrintLine("model: " + out + "/model");
   return absl::OkStatus();
 }
@@ -91,6 +99,7 @@ absl::Status RunStageProcess(const Arguments& arguments, const std::string& out,
     const int64_t share = std::max<int64_t>(1, Threads() / jobs);
     words.insert(words.end(), {"--threads", std::to_string(share)});
   }
+  if (arguments.Has("profile")) words.push_back("--profile");
   words.insert(words.end(), arguments.overrides.begin(),
                arguments.overrides.end());
   std::vector<char*> argv;
@@ -117,7 +126,8 @@ absl::Status RunStageProcess(const Arguments& arguments, const std::string& out,
 }
 
 constexpr char kCompareUsage[] =
-    "align compare CONFIG --out DIR [--dry-run] [key.path=value ...]";
+    "align compare CONFIG --out DIR [--dry-run] [--profile] "
+    "[key.path=value ...]";
 absl::Status CompareCommand(const Arguments& arguments) {
   ALIGN_RETURN_IF_ERROR(ExpectPositional(arguments, 1, kCompareUsage));
   pb::CompareConfig config;
@@ -131,8 +141,10 @@ absl::Status CompareCommand(const Arguments& arguments) {
   ALIGN_ASSIGN_OR_RETURN(const std::string out,
                          RequiredFlag(arguments, "out", kCompareUsage));
   if (arguments.Has("stage")) {
-    return RunCompareStageByName(config, out, arguments.Get("stage", ""),
-                                 StopRequested);
+    return RunProfiled(arguments, Precision::kF32, [&] {
+      return RunCompareStageByName(config, out, arguments.Get("stage", ""),
+                                   StopRequested);
+    });
   }
   ALIGN_ASSIGN_OR_RETURN(const int64_t jobs,
                          arguments.GetInteger("jobs", 1, 1, 64));
@@ -148,6 +160,7 @@ absl::Status CompareCommand(const Arguments& arguments) {
 
 const Flag kOut = {"out", "DIR", "where results go"};
 const Flag kBase = {"base", "DIR", "the base of a PEFT directory"};
+const Flag kProfile = {"profile", "", "print at the end where the time went"};
 const Flag kDryRun = {"dry-run", "",
                       "print the resolved config and memory need, and stop"};
 
@@ -166,6 +179,8 @@ const std::vector<Command>& Commands() {
        "Trains by the config's method, and continues a stopped run.",
        {kOut,
         kDryRun,
+         kProfile,
+         {"trace", "FILE", "write where it went for Chrome or Perfetto"},
         {"dtype", "NAME", "of the model written: f32, f16 or bf16 (f32)"},
         {"precompute-reference", "",
          "score the reference once, before training, and let go of it"},
@@ -226,6 +241,7 @@ const std::vector<Command>& Commands() {
         kDryRun,
         {"jobs", "N",
          "stages side by side, each with its share of the threads (1)"},
+        kProfile,
         {"stage", "NAME", "run only this stage, here"}},
        CompareCommand,
        true},

@@ -8,6 +8,7 @@
 
 #include "align/base/files.h"
 #include "align/base/log.h"
+#include "align/base/profile.h"
 #include "align/config/lora.h"
 #include "align/config/parse.h"
 #include "align/config/rollout_setup.h"
@@ -83,6 +84,7 @@ absl::Status SetRouterLoss(const pb::TrainConfig& config, Model& model) {
 absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
                                     const std::string& out,
                                     const std::function<bool()>& stop) {
+  const auto stage = ProfileScope::Stage("load");
   TrainRun run;
   ALIGN_ASSIGN_OR_RETURN(run.tokenizer, LoadTokenizer(TokenizerOf(config)));
   ALIGN_ASSIGN_OR_RETURN(run.model, MakeModel(config, *run.tokenizer));
@@ -320,6 +322,7 @@ absl::Status RunTrainJob(pb::TrainConfig config, const std::string& out,
       WriteFileAtomically(out + "/config.textproto", ConfigText(config)));
   ALIGN_ASSIGN_OR_RETURN(TrainRun run, PrepareRun(config, out, stop));
   ALIGN_RETURN_IF_ERROR(Train(config, out, stop, run));
+  const auto stage = ProfileScope::Stage("save");
   ALIGN_RETURN_IF_ERROR(SaveTrained(config, *run.model, out + "/model"));
   return run.save_beside ? run.save_beside(out) : absl::OkStatus();
 }

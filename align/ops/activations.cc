@@ -16,7 +16,9 @@ Tensor GatedActivation(const Tensor& gate, const Tensor& up,
   Tensor out = Tensor::Empty(gate.shape());
   kernels::GatedForward(activation, gate.data(), up.data(), out.size(),
                         out.data());
+  ProfileScope::AddFloats(3 * out.size());
   return Record("GatedActivation", out, {gate, up}, [=](const float* grad) {
+    ProfileScope::AddFloats(5 * gate.size());
     const auto target = [](const Tensor& x) {
       return x.requires_grad() ? x.TakeGrad() : Tensor::GradTarget();
     };
@@ -37,7 +39,9 @@ Tensor Activate(const Tensor& x, Activation activation) {
   const ProfileScope scope("Activate");
   Tensor out = Tensor::Empty(x.shape());
   kernels::GatedForward(activation, x.data(), nullptr, x.size(), out.data());
+  ProfileScope::AddFloats(2 * out.size());
   return Record("Activate", out, {x}, [=](const float* grad) {
+    ProfileScope::AddFloats(3 * x.size());
     const Tensor::GradTarget dx = x.TakeGrad();
     kernels::GatedBackward(activation, x.data(), nullptr, grad, x.size(),
                            {dx.data, dx.accumulate}, {});

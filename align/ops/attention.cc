@@ -122,6 +122,33 @@ struct AttentionInputs {
   AttentionShape shape;
 };
 
+// How many keys the queries at the positions [first, first + rows) see in all.
+double VisibleKeys(int64_t first, int64_t rows, const AttentionShape& shape) {
+  double visible = 0;
+  for (int64_t p = first; p < first + rows; ++p) {
+    visible += static_cast<double>(
+        shape.window > 0 ? std::min(p + 1, shape.window) : p + 1);
+  }
+  return visible;
+}
+
+// Operations of so many inner products of a query's and of a value's width, for
+// every visible key and head.
+double ProductFlops(double visible, int64_t of_queries, int64_t of_values,
+                    const AttentionShape& shape) {
+  return 2 * visible *
+         static_cast<double>(shape.heads * (of_queries * shape.head_dim +
+                                            of_values * shape.ValueDim()));
+}
+
+double VisibleKeys(const Segments& segments, const AttentionShape& shape) {
+  double visible = 0;
+  for (int32_t s = 0; s < segments.count(); ++s) {
+    visible += VisibleKeys(segments[s].position, segments[s].length, shape);
+  }
+  return visible;
+}
+
 // Adds the gradients of one tree of segments at one key/value head. Trees share
 // no rows and heads no columns, so units may run in any order.
 void BackwardTree(const AttentionInputs& in, const float* grad, int32_t root,
@@ -179,6 +206,11 @@ void BackwardAttention(const AttentionInputs& in, const float* grad) {
     if (roots[s] == s) trees.push_back(s);
   }
   const int64_t heads = in.shape.kv_heads;
+  // Scores again, gradients of queries and keys; of probabilities and values.
+  ProfileScope::AddWork(
+      ProductFlops(VisibleKeys(in.segments, in.shape), 3, 2, in.shape),
+      4.0 *
+          (3 * (in.q.size() + in.k.size() + in.v.size()) + 2 * in.out.size()));
   ParallelFor(static_cast<int64_t>(trees.size()) * heads, [&](int64_t unit) {
     BackwardTree(in, grad, trees[unit / heads], roots, unit % heads, dq, dk,
                  dv);
@@ -204,6 +236,8 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
                           segments[s].position, kv_head, shape),
                 q.data(), work, rule, out.data());
   });
+  ProfileScope::AddWork(ProductFlops(VisibleKeys(segments, shape), 1, 1, shape),
+                        4.0 * (q.size() + k.size() + v.size() + out.size()));
   const AttentionInputs inputs{.q = q,
                                .k = k,
                                .v = v,
@@ -224,6 +258,15 @@ Tensor CachedAttention(const Tensor& q,
   const int64_t k_width = shape.kv_heads * rule.dim;
   const int64_t v_width = shape.kv_heads * rule.value_dim;
   const int64_t units = static_cast<int64_t>(sequences.size()) * shape.kv_heads;
+  for (const CachedQueries& sequence : sequences) {
+    int64_t keys = 0;
+    for (const KeySpan& span : sequence.spans) keys += span.rows;
+    ProfileScope::AddWork(
+        ProductFlops(VisibleKeys(keys - sequence.rows, sequence.rows, shape), 1,
+                     1, shape),
+        4.0 * keys * (k_width + v_width));
+  }
+  ProfileScope::AddFloats(q.size() + out.size());
   ParallelFor(units, [&](int64_t unit) {
     thread_local Workspace work;
     const CachedQueries& sequence = sequences[unit / shape.kv_heads];

@@ -75,7 +75,8 @@ class HeadChunks {
     const bool bf16 = PrecisionOf(head_) == Precision::kBf16;
     const Storage rounded = bf16 ? AllocateBf16(count() * n) : Storage();
     {
-      const ProfileScope scope("logit gradients");
+      const ProfileScope scope("logit gradients", 0,
+                               (bf16 ? 10.0 : 8.0) * dz.size());
       ForHeadRows(count(), [&](int64_t row) {
         fill(row);
         if (!bf16) return;  // a row is rounded while it is in the cache

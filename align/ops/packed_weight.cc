@@ -19,11 +19,16 @@ namespace {
 // Fewer rows than these do not repay a packing of their own in f32.
 constexpr int64_t kFewRows = 96;
 
+double FloatBytes(Precision precision) {
+  return precision == Precision::kBf16 ? 2 : 4;
+}
+
 // Counts a product's work while it runs.
 class Product {
  public:
-  Product(int64_t m, int64_t k, int64_t n)
-      : scope_("product", 2.0 * m * k * n, 4.0 * (m * k + k * n + m * n)) {}
+  Product(int64_t m, int64_t k, int64_t n, Precision precision)
+      : scope_("product", 2.0 * m * k * n,
+               FloatBytes(precision) * (m * k + k * n) + 4.0 * m * n) {}
 
  private:
   ProfileScope scope_;
@@ -31,7 +36,8 @@ class Product {
 
 std::shared_ptr<const PackedMatrix> Pack(const MatrixView& b,
                                          Precision precision) {
-  const ProfileScope scope("pack");
+  const ProfileScope scope("pack", 0,
+                           (4 + FloatBytes(precision)) * b.rows * b.cols);
   return std::make_shared<const PackedMatrix>(b, precision);
 }
 
@@ -68,7 +74,7 @@ PackedWeight* PackedOf(const Tensor& weight) {
 // The transpose of n rows, f32 or bf16.
 template <class T>
 void Transposed(const T* rows, int64_t n, int64_t width, T* out) {
-  const ProfileScope scope("transpose");
+  const ProfileScope scope("transpose", 0, 2.0 * sizeof(T) * n * width);
   kernels::Transpose(rows, n, width, out);
 }
 
@@ -120,7 +126,7 @@ ProductRows::ProductRows(const Tensor& x, Precision precision)
 
 const Bf16* ProductRows::Rounded() const {
   if (copies_->rounded == nullptr) {
-    const ProfileScope scope("round");
+    const ProfileScope scope("round", 0, 6.0 * n_ * width_);
     copies_->rounded = AllocateBf16(n_ * width_);
     kernels::RoundToBf16(rows_, n_ * width_, AsBf16(copies_->rounded));
   }
@@ -130,7 +136,7 @@ const Bf16* ProductRows::Rounded() const {
 const PackedMatrix& ProductRows::Packed() const {
   const Bf16* rounded = Rounded();
   if (copies_->packed == nullptr) {
-    const ProfileScope scope("pack");
+    const ProfileScope scope("pack", 0, 4.0 * n_ * width_);
     copies_->packed = std::make_unique<const PackedMatrix>(rounded, n_, width_);
   }
   return *copies_->packed;
@@ -150,15 +156,15 @@ void MultiplyByWeight(const ProductRows& a, const Tensor& weight,
     const Bf16* rows = a.Rounded();
     const std::shared_ptr<const PackedMatrix> right =
         keep ? packed->Kept(b) : Pack(b, Precision::kBf16);
-    const Product product(n, b.rows, b.cols);
+    const Product product(n, b.rows, b.cols, Precision::kBf16);
     return right->Multiply(rows, n, c, accumulate);
   }
   if (keep && n < kFewRows && PackedRowsExact(Precision::kF32)) {
     const std::shared_ptr<const PackedMatrix> right = packed->Kept(b);
-    const Product product(n, b.rows, b.cols);
+    const Product product(n, b.rows, b.cols, Precision::kF32);
     return right->Multiply(a.f32(), n, c, accumulate);
   }
-  const Product product(n, b.rows, b.cols);
+  const Product product(n, b.rows, b.cols, Precision::kF32);
   Matmul(RowMajor(a.f32(), n, a.width()), b, c, b.cols, accumulate);
 }
 
@@ -171,14 +177,14 @@ void AddOuterProducts(const ProductRows& a, const ProductRows& b,
   if (precision == Precision::kF32) {
     const Storage left = AllocateStorage(n * m);
     Transposed(a.f32(), n, m, left.get());
-    const Product product(m, n, b.width());
+    const Product product(m, n, b.width(), Precision::kF32);
     return Matmul(RowMajor(left.get(), m, n), RowMajor(b.f32(), n, b.width()),
                   c, b.width(), /*accumulate=*/true);
   }
   const Storage left = AllocateBf16(n * m);
   Transposed(a.Rounded(), n, m, AsBf16(left));
   const PackedMatrix& right = b.Packed();
-  const Product product(m, n, b.width());
+  const Product product(m, n, b.width(), Precision::kBf16);
   right.Multiply(AsBf16(left), m, c, /*accumulate=*/true);
 }
 

@@ -21,15 +21,18 @@ Tensor Embedding(const Tensor& table, std::span<const int32_t> ids) {
         << "[Embedding] id " << ids[i] << " of " << vocab;
     std::copy_n(table.data() + ids[i] * d, d, out.data() + i * d);
   }
+  ProfileScope::AddFloats(2 * out.size());
   std::vector<int32_t> kept;
   if (table.requires_grad()) kept.assign(ids.begin(), ids.end());
-  return Record("Embedding", out, {table},
-                [table, d, kept = std::move(kept)](const float* grad) {
-                  for (size_t i = 0; i < kept.size(); ++i) {
-                    float* row = table.grad() + kept[i] * d;
-                    for (int64_t j = 0; j < d; ++j) row[j] += grad[i * d + j];
-                  }
-                });
+  return Record(
+      "Embedding", out, {table},
+      [table, d, kept = std::move(kept)](const float* grad) {
+        ProfileScope::AddFloats(3 * static_cast<int64_t>(kept.size()) * d);
+        for (size_t i = 0; i < kept.size(); ++i) {
+          float* row = table.grad() + kept[i] * d;
+          for (int64_t j = 0; j < d; ++j) row[j] += grad[i * d + j];
+        }
+      });
 }
 
 Tensor RmsNorm(const Tensor& x, const Tensor& weight, float epsilon,
@@ -49,7 +52,9 @@ Tensor RmsNorm(const Tensor& x, const Tensor& weight, float epsilon,
   Tensor inverse_rms = Tensor::Empty({n});
   kernels::RmsNormForward(x.data(), factors.data(), epsilon, n, d, out.data(),
                           inverse_rms.data());
+  ProfileScope::AddFloats(2 * x.size());
   return Record("RmsNorm", out, {x, weight}, [=](const float* grad) {
+    ProfileScope::AddFloats(4 * x.size());
     kernels::RmsNormBackward(x.data(), factors.data(), inverse_rms.data(), grad,
                              n, d, x.requires_grad() ? x.grad() : nullptr,
                              weight.requires_grad() ? weight.grad() : nullptr);
@@ -68,7 +73,9 @@ Tensor LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias,
   Tensor moments = Tensor::Empty({n, 2});
   kernels::LayerNormForward(x.data(), weight.data(), bias.data(), epsilon, n, d,
                             out.data(), moments.data());
+  ProfileScope::AddFloats(2 * x.size());
   return Record("LayerNorm", out, {x, weight, bias}, [=](const float* grad) {
+    ProfileScope::AddFloats(4 * x.size());
     kernels::LayerNormBackward(x.data(), weight.data(), moments.data(), grad, n,
                                d, x.requires_grad() ? x.grad() : nullptr,
                                weight.requires_grad() ? weight.grad() : nullptr,
@@ -80,7 +87,9 @@ Tensor Scale(const Tensor& x, float factor) {
   const ProfileScope scope("Scale");
   Tensor out = Tensor::Empty(x.shape());
   for (int64_t i = 0; i < x.size(); ++i) out.data()[i] = factor * x.data()[i];
+  ProfileScope::AddFloats(2 * x.size());
   return Record("Scale", out, {x}, [=](const float* grad) {
+    ProfileScope::AddFloats(3 * x.size());
     float* dx = x.grad();
     for (int64_t i = 0; i < x.size(); ++i) dx[i] += factor * grad[i];
   });
@@ -93,10 +102,12 @@ Tensor Add(const Tensor& a, const Tensor& b) {
   Tensor out = Tensor::Empty(a.shape());
   std::copy_n(a.data(), a.size(), out.data());
   kernels::AddInto(b.data(), b.size(), out.data());
+  ProfileScope::AddFloats(3 * out.size());
   return Record("Add", out, {a, b}, [=](const float* grad) {
     for (const Tensor& input : {a, b}) {
       if (!input.requires_grad()) continue;
       const Tensor::GradTarget target = input.TakeGrad();
+      ProfileScope::AddFloats((target.accumulate ? 3 : 2) * input.size());
       if (target.accumulate) {
         kernels::AddInto(grad, input.size(), target.data);
       } else {
@@ -115,15 +126,18 @@ Tensor GatherRows(const Tensor& x, std::span<const int32_t> rows) {
         << "[GatherRows] row " << rows[i] << " of " << x.dim(0);
     std::copy_n(x.data() + rows[i] * d, d, out.data() + i * d);
   }
+  ProfileScope::AddFloats(2 * out.size());
   std::vector<int32_t> kept;
   if (x.requires_grad()) kept.assign(rows.begin(), rows.end());
-  return Record("GatherRows", out, {x},
-                [x, d, kept = std::move(kept)](const float* grad) {
-                  for (size_t i = 0; i < kept.size(); ++i) {
-                    float* row = x.grad() + kept[i] * d;
-                    for (int64_t j = 0; j < d; ++j) row[j] += grad[i * d + j];
-                  }
-                });
+  return Record(
+      "GatherRows", out, {x},
+      [x, d, kept = std::move(kept)](const float* grad) {
+        ProfileScope::AddFloats(3 * static_cast<int64_t>(kept.size()) * d);
+        for (size_t i = 0; i < kept.size(); ++i) {
+          float* row = x.grad() + kept[i] * d;
+          for (int64_t j = 0; j < d; ++j) row[j] += grad[i * d + j];
+        }
+      });
 }
 
 RopeTable::RopeTable(int64_t max_positions, int64_t head_dim, double theta) {
@@ -178,6 +192,7 @@ Tensor Rope(const Tensor& x, const RopeTable& table,
                         .offset = layout.offset,
                         .interleaved = layout.interleaved},
                        from, n, sign, add, to);
+    ProfileScope::AddFloats((add ? 3 : 2) * n * heads * head_dim);
   };
   Tensor out = Tensor::Empty(x.shape());
   apply(x.data(), 1, /*add=*/false, out.data());

@@ -35,7 +35,7 @@ std::vector<float> Forward(Scoring& s, bool keep) {
   for (int64_t chunk = 0; chunk < s.chunks.chunks(); ++chunk) {
     const Tensor logits = s.chunks.Logits(chunk);
     const int64_t n = logits.dim(1);
-    const ProfileScope scope("log-sum-exp");
+    const ProfileScope scope("log-sum-exp", 0, 4.0 * logits.size());
     ForHeadRows(s.count(), [&](int64_t row) {
       const float* z = logits.data() + row * n;
       const int64_t label = s.labels[row] - chunk * kHeadChunk;

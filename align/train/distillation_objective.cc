@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/tensor/tape.h"
 #include "losses/distillation_registry.h"
 
@@ -10,6 +11,7 @@ namespace align::train {
 namespace {
 
 HeadInput Constant(const Model& model, const PackedBatch& packed) {
+  const auto stage = ProfileScope::Stage("teacher");
   const NoGrad constant;
   return {model.Hidden(packed.tokens, packed.segments), model.Head()};
 }

@@ -139,7 +139,11 @@ void Optimizer::Step(double grad_scale) {
   const std::vector<Block> blocks =
       CutIntoBlocks(stores_, options_.decay_vectors);
   std::vector<float*> values, grads;
+  // Values, gradients and state are read and written.
+  const auto arenas = 2 + static_cast<int64_t>(StateNames(options_).size());
   for (ParamStore* store : stores_) {
+    ProfileScope::AddFloats(2 * arenas *
+                            static_cast<int64_t>(store->values().size()));
     values.push_back(store->values().data());
     grads.push_back(store->grads().data());
   }
@@ -168,6 +172,9 @@ double GradientNorm(const std::vector<ParamStore*>& stores, NormKind kind) {
   const ProfileScope scope("GradientNorm");
   const std::vector<Block> blocks = CutIntoBlocks(stores);
   std::vector<double> partial(blocks.size());
+  for (ParamStore* store : stores) {
+    ProfileScope::AddFloats(static_cast<int64_t>(store->grads().size()));
+  }
   ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t index) {
     const Block& block = blocks[index];
     const float* grad = stores[block.store]->grads().data() + block.begin;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "align/base/check.h"
+#include "align/base/profile.h"
 #include "align/tensor/tape.h"
 
 namespace align::train {
@@ -62,6 +63,7 @@ absl::Status AppendTokenScores(const PackedBatch& packed,
   }
   scores.reference_log_probs.insert(scores.reference_log_probs.end(),
                                     reference.begin(), reference.end());
+  const auto stage = ProfileScope::Stage("critic");
   const NoGrad no_grad;
   const Tensor values =
       parts.value_head != nullptr
@@ -182,8 +184,11 @@ absl::StatusOr<int64_t> PpoRollouts::Sample() {
   }
   const int64_t stopped = TakeCompletions(std::move(completions), rollout_);
   PpoScores& scores = rollout_.scores;
-  ALIGN_ASSIGN_OR_RETURN(scores.scores,
-                         parts_.reward(rollout_.prompts, rollout_.completions));
+  {
+    const auto stage = ProfileScope::Stage("reward");
+    ALIGN_ASSIGN_OR_RETURN(
+        scores.scores, parts_.reward(rollout_.prompts, rollout_.completions));
+  }
   ALIGN_RETURN_IF_ERROR(CheckRewards(scores.scores, penalties.size()));
   for (size_t i = 0; i < penalties.size(); ++i) {
     scores.scores[i] -= penalties[i];

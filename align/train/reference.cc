@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "align/base/files.h"
+#include "align/base/profile.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
 
@@ -62,6 +63,7 @@ ReferenceLogProbs FrozenReference(const Model& model, double temperature) {
              const PackedBatch& batch) -> absl::StatusOr<std::vector<float>> {
     if (batch.scored.empty()) return std::vector<float>();
     ALIGN_RETURN_IF_ERROR(model.CheckTokens(batch.tokens, batch.segments));
+    const auto stage = ProfileScope::Stage("reference");
     const NoGrad no_grad;
     const TokenScores scores =
         ScoreTokens(model.Hidden(batch.tokens, batch.segments), model.Head(),

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "align/base/profile.h"
 #include "align/tensor/tape.h"
 #include "align/train/reward_objective.h"
 
@@ -14,6 +15,7 @@ absl::Status AppendScores(const Model& model, const PackedBatch& packed,
                           const RewardModelOptions& options,
                           std::vector<double>& rewards) {
   ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
+  const auto stage = ProfileScope::Stage("reward");
   const NoGrad no_grad;
   const Tensor scores = RewardScores(model, packed);
   for (float score : scores.values()) {

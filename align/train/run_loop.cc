@@ -94,6 +94,7 @@ StepReport Update(const RunLoopOptions& options, const MicroStep& sum,
 
 absl::StatusOr<bool> Observe(const std::vector<Observer>& observers,
                              const StepReport& report) {
+  const auto stage = ProfileScope::Stage("metrics and checkpoints");
   bool stop = false;
   for (const Observer& observer : observers) {
     ALIGN_ASSIGN_OR_RETURN(const ObserverResult result, observer(report));

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "align/base/profile.h"
+
 namespace align::train {
 
 absl::Status CheckWeights(const std::string& where,
@@ -30,6 +32,7 @@ absl::Status ScoreReplies(const std::vector<WeightedReward>& rewards,
   scores.resize(static_cast<Eigen::Index>(replies.size()),
                 functions + (penalty ? 1 : 0));
   in.reward_weights.clear();
+  const auto stage = ProfileScope::Stage("reward");
   for (Eigen::Index k = 0; k < functions; ++k) {
     ALIGN_ASSIGN_OR_RETURN(const std::vector<double> column,
                            rewards[k].score(prompts, replies));

@@ -22,7 +22,8 @@
 #include "align/base/storage.h"
 #include "align/base/threads.h"
 #include "align/cli/command.h"
-#include "align/dnnl/packed_matrix.h"
+#include "align/dnnl/machine_rates.h"
+#include "align/dnnl/matmul.h"
 #include "align/dnnl/precision.h"
 #include "align/kernels/bf16.h"
 #include "align/models/recompute.h"
@@ -47,6 +48,7 @@ struct Settings {
   double vocab = 50257, max_length = 512;
   double pairs = 8;  // a step
   double steps = 6;
+  double least_product_share = 0;
 
   void Describe(losses::OptionList& list) {
     const losses::Range count = {.low = 1, .high = 1e6};
@@ -59,6 +61,9 @@ struct Settings {
     list.Number("max_length", &max_length, count, "longer pairs are left out");
     list.Number("pairs", &pairs, count, "a step");
     list.Number("steps", &steps, count, "the first is not counted");
+    list.Number("least_product_share", &least_product_share,
+                {.low = 0, .high = 10},
+                "of oneDNN's rate, that products reach in a step or it fails");
   }
 };
 
@@ -151,50 +156,46 @@ double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
 }
 
-// Seconds that one oneDNN call takes for [m, k] x [k, n], the right side in
-// oneDNN's own layout: the best of four.
-double ProductSeconds(int64_t m, int64_t k, int64_t n, Precision precision) {
-  const std::vector<float> b(k * n, 0.5f);
-  const PackedMatrix packed(RowMajor(b.data(), k, n), precision);
-  const std::vector<float> a(m * k, 0.5f);
-  std::vector<Bf16> rounded(m * k);
-  kernels::RoundToBf16(a.data(), m * k, rounded.data());
-  std::vector<float> c(m * n);
-  double best = 1e9;
-  for (int i = 0; i < 5; ++i) {
-    const Clock::time_point start = Clock::now();
-    if (precision == Precision::kBf16) {
-      packed.Multiply(rounded.data(), m, c.data());
-    } else {
-      packed.Multiply(a.data(), m, c.data());
-    }
-    if (i > 0) best = std::min(best, Seconds(start));
-  }
-  return best;
-}
-
-// Useful work of one step, and the seconds that oneDNN's matmul takes for it.
-struct Floor {
+// Operations, and the seconds that they take.
+struct Work {
   double flops = 0;
   double seconds = 0;
 };
 
-Floor MeasureFloor(const ModelConfig& c, const PackedBatch& batch,
-                   double passes, Precision precision) {
+double WorkRate(const Work& work) {
+  return work.flops / std::max(work.seconds, 1e-12);
+}
+
+// All products of weights and of the head so far.
+Work Products(const Profile& profile) {
+  Work work;
+  for (const auto& [key, entry] : profile.entries()) {
+    if (key.op != "product") continue;
+    work.flops += entry.flops;
+    work.seconds += entry.seconds;
+  }
+  return work;
+}
+
+// Useful work of one step, and the seconds that oneDNN's matmul takes for it.
+
+Work MeasureFloor(const ModelConfig& c, const PackedBatch& batch, double passes,
+                  Precision precision) {
   const int64_t n = batch.rows(), d = c.hidden_size;
   const int64_t q = c.num_attention_heads * c.head_dim;
   const int64_t kv = c.num_key_value_heads * c.head_dim;
   double block = 0;
-  block +=
-      ProductSeconds(n, d, q, precision) + ProductSeconds(n, q, d, precision);
-  block += 2 * ProductSeconds(n, d, kv, precision);
-  block += 2 * ProductSeconds(n, d, c.intermediate_size, precision);
-  block += ProductSeconds(n, c.intermediate_size, d, precision);
+  block += PackedProductSeconds(n, d, q, precision) +
+           PackedProductSeconds(n, q, d, precision);
+  block += 2 * PackedProductSeconds(n, d, kv, precision);
+  block += 2 * PackedProductSeconds(n, d, c.intermediate_size, precision);
+  block += PackedProductSeconds(n, c.intermediate_size, d, precision);
   // The head in vocabulary chunks, the rate of which is the best there is.
   constexpr int64_t kChunk = 4096;
   const auto scored = static_cast<int64_t>(batch.scored.size());
   const double head =
-      ProductSeconds(scored, d, std::min(kChunk, c.vocab_size), precision) *
+      PackedProductSeconds(scored, d, std::min(kChunk, c.vocab_size),
+                           precision) *
       static_cast<double>(c.vocab_size) /
       static_cast<double>(std::min(kChunk, c.vocab_size));
   return {.flops = passes * ForwardFlops(c, batch),
@@ -212,16 +213,17 @@ struct Kind {
 struct Run {
   std::vector<double> seconds;       // of each step
   std::vector<int64_t> allocations;  // of memory from the system, in each
-  Floor floor;                       // of all steps but the first
+  Work floor;                        // of all steps but the first
+  // Operations a second, of the step where they are highest: what else runs on
+  // the machine has to disturb every step to change them.
+  double product_rate = 0, floor_rate = 0;
   double loss = 0;
-  std::string table;   // where the time of the counted steps went
   int64_t tokens = 0;  // distinct ones through the policy
 };
 
 absl::StatusOr<Run> Train(const Settings& s, const Kind& kind,
                           const ModelConfig& config,
-                          const std::vector<Pair>& pairs,
-                          const std::string& trace) {
+                          const std::vector<Pair>& pairs, Profile& profile) {
   ALIGN_ASSIGN_OR_RETURN(const auto policy, CreateModel(config, Rng(1)));
   std::unique_ptr<Model> reference;
   if (kind.dpo) reference = CloneModel(*policy);
@@ -244,7 +246,6 @@ absl::StatusOr<Run> Train(const Settings& s, const Kind& kind,
         };
   }
   Run run;
-  Profile profile(/*keep_events=*/!trace.empty());
   std::optional<ProfileRun> profiled;
   int64_t largest = 0;
   for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
@@ -254,6 +255,7 @@ absl::StatusOr<Run> Train(const Settings& s, const Kind& kind,
   for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
     const PreferenceBatch batch = MakeBatch(pairs, s, step);
     if (step == 1) profiled.emplace(profile);
+    const Work before = Products(profile);
     const int64_t allocations = GetStorageStats().system_allocations;
     const Clock::time_point start = Clock::now();
     int64_t given = 0;
@@ -273,18 +275,24 @@ absl::StatusOr<Run> Train(const Settings& s, const Kind& kind,
     run.tokens += batch.packed.rows();
     // Between the steps, so that a machine that slows down slows both.
     if (step > 0) {
-      const Floor floor =
+      const Work floor =
           MeasureFloor(config, batch.packed, kind.dpo ? 4 : 3, kind.precision);
       run.floor.flops += floor.flops;
       run.floor.seconds += floor.seconds;
+      const Work after = Products(profile);
+      run.floor_rate = std::max(run.floor_rate, WorkRate(floor));
+      run.product_rate =
+          std::max(run.product_rate,
+                   WorkRate({.flops = after.flops - before.flops,
+                             .seconds = after.seconds - before.seconds}));
     }
   }
-  profiled.reset();
-  run.table = profile.Table();
-  if (!trace.empty()) {
-    ALIGN_RETURN_IF_ERROR(WriteFileAtomically(trace, profile.ChromeTrace()));
-  }
   return run;
+}
+
+// How much of oneDNN's rate the step's own calls of it reach.
+double ProductShare(const Run& run) {
+  return run.floor_rate > 0 ? run.product_rate / run.floor_rate : 0;
 }
 
 void Print(const Kind& kind, const Run& run) {
@@ -316,6 +324,7 @@ void Print(const Kind& kind, const Run& run) {
   json.Field("gflop", run.floor.flops / 1e9);
   json.Field("floor_s", run.floor.seconds);
   json.Field("utilisation", counted > 0 ? run.floor.seconds / counted : 0);
+  json.Field("product_share", ProductShare(run));
   json.Field("peak_rss_gb", static_cast<double>(usage.ru_maxrss) / 1e6);
   json.Field("peak_tensor_gb", static_cast<double>(storage.peak_bytes) / 1e9);
   json.Field("loss", run.loss);
@@ -346,11 +355,22 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
                               .num_key_value_heads = whole(s.kv_heads),
                               .head_dim = whole(s.hidden / s.heads),
                               .max_position_embeddings = whole(s.max_length)};
-  ALIGN_ASSIGN_OR_RETURN(
-      const Run run, Train(s, kind, config, pairs, arguments.Get("trace", "")));
-  if (arguments.Has("profile")) std::fputs(run.table.c_str(), stderr);
+  Profile profile(/*keep_events=*/arguments.Has("trace"));
+  ALIGN_ASSIGN_OR_RETURN(const Run run,
+                         Train(s, kind, config, pairs, profile));
   Print(kind, run);
-  return absl::OkStatus();
+  if (arguments.Has("profile")) {
+    std::fputs(profile.Table(MeasureBestRates(kind.precision)).c_str(), stderr);
+  }
+  if (arguments.Has("trace")) {
+    ALIGN_RETURN_IF_ERROR(
+        WriteFileAtomically(arguments.Get("trace", ""), profile.ChromeTrace()));
+  }
+  if (ProductShare(run) >= s.least_product_share) return absl::OkStatus();
+  return FailedPrecondition(
+      "products of a step reach " + std::to_string(ProductShare(run)) +
+      " of oneDNN's rate on their shapes; expected at least " +
+      std::to_string(s.least_product_share));
 }
 
 }  // namespace

@@ -202,6 +202,61 @@ TEST_F(CliJobTest, TrainRunsEveryMethodAndSavesAModelThatLoads) {
   }
 }
 
+TEST_F(CliJobTest, TrainProfilePrintsWhereTheTimeOfARunWent) {
+  const std::string out = Path("run"), trace = Path("trace.json");
+  const std::string text =
+      Output(With(TrainWords("preference", "pairs"),
+                  {"--out", out, "--profile", "--trace", trace}));
+  EXPECT_THAT(text, StartsWith("by phase"));
+  EXPECT_THAT(text, ::testing::EndsWith("model: " + out + "/model\n"));
+  for (const char* line :
+       {"\nload ", "\nembed ", "\nattention ", "\nattention backward ",
+        "\nnorms ", "\nmlp backward ", "\nhead ", "\nreference ",
+        "\noptimizer ", "\nmetrics and checkpoints ", "\nsave ", "\nin all ",
+        "\nmlp/product ", "\nreference/product ", "\nfloor: "}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+  // Not shown when it fails: it is long.
+  const std::string json = *ReadFile(trace);
+  EXPECT_TRUE(json.starts_with("{\n  \"traceEvents\": ["));
+  EXPECT_TRUE(json.find("\"name\": \"mlp/product backward\"") !=
+              std::string::npos);
+  EXPECT_TRUE(json.ends_with("\"events_left_out\": 0\n  }\n}"));
+}
+
+// What a rollout spends on sampling and on scores are phases of their own.
+TEST_F(CliJobTest, ProfileOfARolloutTellsSamplingFromScoring) {
+  Write("prompts.jsonl", "{\"prompt\": \"say a\"}\n{\"prompt\": \"say\"}\n");
+  Write("ppo.textproto", R"(
+      method: "ppo"
+      loop { steps: 2 }
+      sampling { max_new_tokens: 4 }
+      ppo { prompts_per_rollout: 2 epochs: 1 minibatches: 1 })");
+  const std::string table = Output(
+      {"train", Path("ppo.textproto"), "--out", Path("run"), "--profile",
+       "--threads", "2", "model.path=" + model(),
+       "data.train=" + Import("prompts"), "reward.model=" + Path("reward")});
+  for (const char* line :
+       {"\ngenerate ", "\nreward ", "\nreference ", "\ncritic ",
+        "\nattention backward ", "\noptimizer ", "\ngenerate/CachedAttention ",
+        "\nreward/product ", "\nreference/product ", "\ncritic/product "}) {
+    EXPECT_THAT(table, HasSubstr(line));
+  }
+}
+
+TEST_F(CliJobTest, ATraceThatCannotBeWrittenIsRefusedBeforeTheRun) {
+  const std::vector<std::string> words =
+      With(TrainWords("sft", "texts"), {"--out", Path("x"), "--trace"});
+  ExpectRefused(With(words, {Path("no/where.json")}),
+                {"--trace", Path("no/where.json")});
+  ExpectRefused(With(words, {Path("model")}), {"--trace", "is a directory"});
+  EXPECT_FALSE(FileExists(Path("x")));
+  // A run that is refused leaves no trace.
+  const std::string trace = Path("trace.json");
+  ExpectRefused(With(words, {trace, "method=stf"}), {"'stf'"});
+  EXPECT_FALSE(FileExists(trace));
+}
+
 TEST_F(CliJobTest, TrainDryRunPrintsConfigAndMemoryAndWritesNothing) {
   const std::string text =
       Output(With(TrainWords("sft", "texts"),
@@ -227,8 +282,8 @@ TEST_F(CliJobTest, CompareDryRunPrintsConfigAndMemoryAndWritesNothing) {
 }
 
 TEST_F(CliJobTest, CompareRunsItsStagesInProcessesAndPrintsTheTable) {
-  const std::vector<std::string> words =
-      With(CompareWords(), {"--out", Path("out"), "--threads", "1"});
+  const std::vector<std::string> words = With(
+      CompareWords(), {"--out", Path("out"), "--threads", "1", "--profile"});
   const std::string first = Output(words);
   EXPECT_THAT(first, HasSubstr("[1/"));
   EXPECT_THAT(first, HasSubstr("dpo"));
@@ -236,6 +291,9 @@ TEST_F(CliJobTest, CompareRunsItsStagesInProcessesAndPrintsTheTable) {
   ASSERT_TRUE(results.ok()) << results.status();
   EXPECT_THAT(*results, HasSubstr("\"peak_rss_mb\""));
   EXPECT_THAT(Output(words), HasSubstr("dpo: kept from an earlier run"));
+  // Every stage that ran has a table.
+  EXPECT_THAT(first, HasSubstr("\ngenerate "));
+  EXPECT_THAT(first, HasSubstr("\nattention backward "));
   // A stage alone needs the plan's name for it.
   ExpectRefused(With(words, {"--stage", "dpoo"}), {"dpoo"});
 }
