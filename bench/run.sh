@@ -4,26 +4,31 @@
 # bench/results.json and bench/results.md. What is absent is named with what
 # installs it.
 #
-#   bench/run.sh [--pairs FILE] [--torch SCRIPT] [--runs N] [--threads N]
+#   bench/run.sh [--pairs FILE] [--torch SCRIPT] [--gguf FILE] [--runs N]
+#                [--threads N]
 #
 # --pairs FILE    JSON list of pairs of token ids; default
 #                 ../shared/peers/hh_pairs.json
 # --torch SCRIPT  the PyTorch peer; default ../shared/peers/torch_dpo.py
+# --gguf FILE     a model of the shape that `decode` samples from, for
+#                 llama-bench
 # --runs N        pairs of runs a row (5); medians are compared
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pairs=../shared/peers/hh_pairs.json
 torch=../shared/peers/torch_dpo.py
+gguf=
 runs=5
 threads=2
 while (($# > 0)); do
   case "$1" in
     --pairs) pairs=$2 ;;
     --torch) torch=$2 ;;
+    --gguf) gguf=$2 ;;
     --runs) runs=$2 ;;
     --threads) threads=$2 ;;
-    *) sed -n '2,13p' "$0"; exit 2 ;;
+    *) sed -n '2,16p' "$0"; exit 2 ;;
   esac
   shift 2
 done
@@ -33,7 +38,7 @@ for tool in jq cmake ninja; do
 done
 
 cmake --preset release -DALIGN_BUILD_BENCH=ON > /dev/null
-cmake --build --preset release --target pair_step > /dev/null
+cmake --build --preset release --target pair_step decode > /dev/null
 bin=build/release/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -107,6 +112,36 @@ if [[ -z $torch_missing ]]; then
   measure_step sft bf16 4
 fi
 
+# A step of decoding is hundreds of short products: with threads that sleep
+# between them oneDNN itself would be several times slower than it can be.
+measure_decode() {  # PRECISION
+  local a=$work/decode_$1 i
+  for ((i = 0; i < runs; ++i)); do
+    echo "decode $1: run $((i + 1)) of $runs" >&2
+    env -u OMP_WAIT_POLICY "$bin/decode" --precision "$1" >> "$a" 2> /dev/null
+  done
+  row "decode, batch 1, $1" "$(median stream_share "$a")" 0.85 \
+    "of streaming bandwidth" \
+    "$(range tokens_s_1 "$a") tokens/s, bandwidth $(range stream_gb_s "$a") GB/s"
+  [[ $1 == bf16 ]] || return 0
+  row "decode, batch 32, $1" "$(median onednn_share "$a")" 0.80 \
+    "of packed oneDNN" "$(range tokens_s "$a") tokens/s"
+  row "8 samples of a 512-token prompt, $1" "$(median sharing_times "$a")" 3 \
+    "times separate prompts" \
+    "$(range shared_s "$a") s, separate $(range separate_s "$a") s"
+}
+
+measure_decode f32
+measure_decode bf16
+llama=
+if ! command -v llama-bench > /dev/null; then
+  llama='llama-bench is not on PATH: build github.com/ggml-org/llama.cpp'
+elif [[ -z $gguf ]]; then
+  llama='name a model of the same shape with --gguf (align export)'
+else
+  llama-bench -m "$gguf" -p 0 -n 32 -t "$threads" -o md >&2
+fi
+
 jq -s --arg cpu "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
   --arg date "$(date -u +%F)" --argjson threads "$threads" \
   --argjson runs "$runs" --arg matmul "$(jq -sr '.[0].peer' "$work"/ours_dpo_f32)" \
@@ -122,4 +157,7 @@ jq -r '
 cat bench/results.md
 if [[ -n $torch_missing ]]; then
   printf '\nrows beside PyTorch are left out: %s\n' "$torch_missing" >&2
+fi
+if [[ -n $llama ]]; then
+  printf '\nllama.cpp is left out: %s\n' "$llama" >&2
 fi
