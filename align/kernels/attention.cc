@@ -12,19 +12,24 @@ namespace {
 constexpr int64_t kTile = kLanes;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
+// Decoding asks for the heads of one row, often no more than these: then the
+// other places of a block are not computed.
+constexpr int64_t kFewQueries = 4;
+
 // products[i] = q[i] . k for the sixteen keys of a tile, each one chain of
-// FMAs.
+// FMAs; the first kCount of them.
+template <int64_t kCount = kQueryBlock>
 void TileProducts(const float* const q[kQueryBlock], const float* tile,
                   int64_t dim, Wide products[kQueryBlock]) {
-  Wide sums[kQueryBlock] = {};
+  Wide sums[kCount] = {};
   for (int64_t d = 0; d < dim; ++d) {
     const Wide keys = LoadWide(tile + d * kTile);
 #pragma GCC unroll 8
-    for (int64_t i = 0; i < kQueryBlock; ++i) {
+    for (int64_t i = 0; i < kCount; ++i) {
       sums[i] = FmaWide(BroadcastWide(q[i][d]), keys, sums[i]);
     }
   }
-  std::copy_n(sums, kQueryBlock, products);
+  std::copy_n(sums, kCount, products);
 }
 
 // Minus infinity in lanes outside [first, visible); lane 0 is position `at`.
@@ -71,7 +76,11 @@ void MaskedScores(const QueryBlock& block, const KeyTiles& keys,
   std::fill_n(best, kQueryBlock, BroadcastWide(kMinusInfinity));
   for (int64_t t = LeastFirst(block) / kTile; t < stride / kTile; ++t) {
     Wide products[kQueryBlock];
-    TileProducts(q, keys.tile(t), rule.dim, products);
+    if (block.count <= kFewQueries) {
+      TileProducts<kFewQueries>(q, keys.tile(t), rule.dim, products);
+    } else {
+      TileProducts(q, keys.tile(t), rule.dim, products);
+    }
     for (int64_t i = 0; i < block.count; ++i) {
       const int64_t at = i * stride + t * kTile;
       Wide score = products[i] * scale;
@@ -182,24 +191,46 @@ void ScoreGradients(const QueryBlock& block, const BlockGradients& gradients,
 
 // out[i] from element d on: the sum over visible positions, in order, of
 // exponential * value, divided by the exponentials' sum.
-template <bool kFull>
+template <bool kFull, int64_t kCount>
 void MixElements(const QueryBlock& block,
                  const std::vector<const float*>& values, int64_t d,
                  int64_t lanes, const float* const p[kQueryBlock],
                  const float sum[kQueryBlock], float* const out[kQueryBlock]) {
   const int64_t most = MostVisible(block);
-  Wide mixed[kQueryBlock] = {};
+  Wide mixed[kCount] = {};
   // Outside what a query sees its exponentials are exactly zero.
   for (int64_t j = LeastFirst(block); j < most; ++j) {
     const Wide v = LoadLanes<kFull>(values[j] + d, lanes);
 #pragma GCC unroll 8
-    for (int64_t i = 0; i < kQueryBlock; ++i) {
+    for (int64_t i = 0; i < kCount; ++i) {
       mixed[i] = FmaWide(BroadcastWide(p[i][j]), v, mixed[i]);
     }
   }
   for (int64_t i = 0; i < block.count; ++i) {
     StoreLanes<kFull>(out[i] + d, mixed[i] / BroadcastWide(sum[i]), lanes);
   }
+}
+
+// Elements [0, 16) of sixteen rows, turned: out[d * 16 + j] = rows[j][d]. Pairs
+// of rows are interleaved until every row has met all others.
+void TurnSquare(const float* const rows[kTile], int64_t offset, float* out) {
+  Wide a[kTile], b[kTile];
+  for (int64_t j = 0; j < kTile; ++j) a[j] = LoadWide(rows[j] + offset);
+  const auto interleave = [](const Wide* from, Wide* to) {
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kTile / 2; ++i) {
+      const Wide x = from[i], y = from[i + kTile / 2];
+      to[2 * i] = __builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4,
+                                          20, 5, 21, 6, 22, 7, 23);
+      to[2 * i + 1] = __builtin_shufflevector(
+          x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+  };
+  interleave(a, b);
+  interleave(b, a);
+  interleave(a, b);
+  interleave(b, a);
+  for (int64_t d = 0; d < kTile; ++d) StoreWide(out + d * kTile, a[d]);
 }
 
 }  // namespace
@@ -212,10 +243,17 @@ void KeyTiles::Assign(const std::vector<const float*>& rows, int64_t dim) {
   for (int64_t t = 0; t < tiles_; ++t) {
     float* tile = data_.data() + t * dim * kTile;
     const int64_t filled = std::min(kTile, count - t * kTile);
-    if (filled < kTile) std::fill_n(tile, dim * kTile, 0.0f);
+    int64_t turned = 0;
+    if (filled == kTile) {
+      for (; turned + kTile <= dim; turned += kTile) {
+        TurnSquare(rows.data() + t * kTile, turned, tile + turned * kTile);
+      }
+    } else {
+      std::fill_n(tile, dim * kTile, 0.0f);
+    }
     for (int64_t j = 0; j < filled; ++j) {
       const float* row = rows[t * kTile + j];
-      for (int64_t d = 0; d < dim; ++d) tile[d * kTile + j] = row[d];
+      for (int64_t d = turned; d < dim; ++d) tile[d * kTile + j] = row[d];
     }
   }
 }
@@ -252,7 +290,12 @@ void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
     p[i] = scratch.probabilities.data() + (i < block.count ? i : 0) * stride;
   }
   ForElements(value_dim, [&](auto full, int64_t d, int64_t lanes) {
-    MixElements<decltype(full)::value>(block, values, d, lanes, p, sum, out);
+    constexpr bool kFull = decltype(full)::value;
+    if (block.count <= kFewQueries) {
+      MixElements<kFull, kFewQueries>(block, values, d, lanes, p, sum, out);
+    } else {
+      MixElements<kFull, kQueryBlock>(block, values, d, lanes, p, sum, out);
+    }
   });
 }
 
