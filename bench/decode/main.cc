@@ -9,11 +9,13 @@
 #include <cstdio>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "align/base/json_writer.h"
+#include "align/base/profile.h"
 #include "align/base/storage.h"
 #include "align/base/threads.h"
 #include "align/cli/command.h"
@@ -220,8 +222,9 @@ double StepBytes(const Model& model, const Settings& s,
                  CacheOf(model.config(), CacheMode::kExact).bytes_per_token());
 }
 
+// `profile` takes in the steps of many replies.
 absl::StatusOr<Rounds> MeasureRounds(const Model& model, const Settings& s,
-                                     Products& products) {
+                                     Products& products, Profile& profile) {
   Rounds r;
   Stream stream(Whole(s.stream_mb) << 20);
   const double bytes = StepBytes(model, s, products);
@@ -232,8 +235,11 @@ absl::StatusOr<Rounds> MeasureRounds(const Model& model, const Settings& s,
     const double bandwidth = stream.BytesPerSecond();
     ALIGN_ASSIGN_OR_RETURN(const double step1, StepSeconds(model, s, 1));
     const double multiplied = products.RunSeconds();
+    std::optional<ProfileRun> profiled;
+    if (round > 0) profiled.emplace(profile);
     ALIGN_ASSIGN_OR_RETURN(const double step,
                            StepSeconds(model, s, Whole(s.replies)));
+    profiled.reset();
     ALIGN_ASSIGN_OR_RETURN(const double shared,
                            SampleSeconds(model, 1, samples, length, tokens));
     ALIGN_ASSIGN_OR_RETURN(const double separate,
@@ -316,8 +322,10 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
   ALIGN_ASSIGN_OR_RETURN(const auto model, CreateModel(config, Rng(1)));
   model->params().SetPrecision(precision);
   Products products(config, Whole(s.replies), precision);
+  Profile profile;
   ALIGN_ASSIGN_OR_RETURN(const Rounds rounds,
-                         MeasureRounds(*model, s, products));
+                         MeasureRounds(*model, s, products, profile));
+  if (arguments.Has("profile")) std::fputs(profile.Table().c_str(), stderr);
   const double bytes = StepBytes(*model, s, products);
   PrintTable(s, rounds, bytes, products.flops());
   PrintJson(s, precision, rounds, bytes, products.flops());
@@ -337,7 +345,8 @@ int main(int argc, char** argv) {
         .name = "decode",
         .usage = "decode [--precision f32] [--replies 32] ...",
         .summary = "Tokens a second beside what the machine can do.",
-        .flags = {{"precision", "TYPE", "auto, f32 or bf16 (f32)"}},
+        .flags = {{"precision", "TYPE", "auto, f32 or bf16 (f32)"},
+                  {"profile", "", "prints where the time of many goes"}},
         .run = nullptr};
     for (const auto& number : numbers.options()) {
       command.flags.push_back(
