@@ -4,13 +4,15 @@
 # bench/results.json and bench/results.md. What is absent is named with what
 # installs it.
 #
-#   bench/run.sh [--pairs FILE] [--torch SCRIPT] [--runs N] [--threads N]
-#                [--hh FILE] [--stories DIR] [--texts FILE] [--lexicon FILE]
-#                [--only PART]
+#   bench/run.sh [--pairs FILE] [--torch SCRIPT] [--gguf FILE] [--runs N]
+#                [--threads N] [--hh FILE] [--stories DIR] [--texts FILE]
+#                [--lexicon FILE] [--only PART]
 #
 # --pairs FILE    JSON list of pairs of token ids; default
 #                 ../shared/peers/hh_pairs.json
 # --torch SCRIPT  the PyTorch peer; default ../shared/peers/torch_dpo.py
+# --gguf FILE     a model of the shape that `decode` samples from, for
+#                 llama-bench
 # --runs N        pairs of runs a row (5); medians are compared
 # --hh FILE       JSONL to import; default
 #                 ../shared/data/hh-rlhf/helpful-base_test.jsonl.gz
@@ -20,8 +22,8 @@
 #                 ../shared/data/tinystories/tinystories_split.jsonl
 # --lexicon FILE  its gold reward; default
 #                 ../shared/data/sentiment/vader_lexicon.txt
-# --only PART     steps, import, methods (DPO against PPO on the demo task) or
-#                 compare (all methods on it); default all
+# --only PART     steps, decode, import, methods (DPO against PPO on the demo
+#                 task) or compare (all methods on it); default all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,6 +33,7 @@ hh=../shared/data/hh-rlhf/helpful-base_test.jsonl.gz
 stories=../shared/models/stories260k
 texts=../shared/data/tinystories/tinystories_split.jsonl
 lexicon=../shared/data/sentiment/vader_lexicon.txt
+gguf=
 runs=5
 threads=2
 only=
@@ -38,6 +41,7 @@ while (($# > 0)); do
   case "$1" in
     --pairs) pairs=$2 ;;
     --torch) torch=$2 ;;
+    --gguf) gguf=$2 ;;
     --runs) runs=$2 ;;
     --threads) threads=$2 ;;
     --hh) hh=$2 ;;
@@ -45,11 +49,11 @@ while (($# > 0)); do
     --texts) texts=$2 ;;
     --lexicon) lexicon=$2 ;;
     --only) only=$2 ;;
-    *) sed -n '2,25p' "$0"; exit 2 ;;
+    *) sed -n '2,26p' "$0"; exit 2 ;;
   esac
   shift 2
 done
-parts=(steps import methods compare)
+parts=(steps decode import methods compare)
 if [[ -n $only && " ${parts[*]} " != *" $only "* ]]; then
   echo "bench/run.sh: --only $only: expected one of: ${parts[*]}" >&2
   exit 2
@@ -61,7 +65,7 @@ done
 
 cmake --preset release -DALIGN_BUILD_BENCH=ON > /dev/null
 cmake --build --preset release \
-  --target pair_step import_file align_program > /dev/null
+  --target pair_step decode import_file align_program > /dev/null
 bin=build/release/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -204,6 +208,37 @@ measure_compare() {
     "one run; by stage: $(cd "$work/stories/stages" && grep -H '^seconds' \
       */stage.textproto | sed 's|/stage.textproto:seconds: | |' |
       awk '{printf "%s%s %.1f", (NR > 1 ? ", " : ""), $1, $2}')"
+}
+
+# A step of decoding is hundreds of short products: with threads that sleep
+# between them oneDNN itself would be several times slower than it can be.
+measure_decode_in() {  # PRECISION
+  local a=$work/decode_$1 i
+  for ((i = 0; i < runs; ++i)); do
+    echo "decode $1: run $((i + 1)) of $runs" >&2
+    env -u OMP_WAIT_POLICY "$bin/decode" --precision "$1" >> "$a" 2> /dev/null
+  done
+  row "decode, batch 1, $1" "$(median stream_share "$a")" 0.85 \
+    "of streaming bandwidth" \
+    "$(range tokens_s_1 "$a") tokens/s, bandwidth $(range stream_gb_s "$a") GB/s"
+  [[ $1 == bf16 ]] || return 0
+  row "decode, batch 32, $1" "$(median onednn_share "$a")" 0.80 \
+    "of packed oneDNN" "$(range tokens_s "$a") tokens/s"
+  row "8 samples of a 512-token prompt, $1" "$(median sharing_times "$a")" 3 \
+    "times separate prompts" \
+    "$(range shared_s "$a") s, separate $(range separate_s "$a") s"
+}
+
+measure_decode() {
+  measure_decode_in f32
+  measure_decode_in bf16
+  if ! command -v llama-bench > /dev/null; then
+    missing+=("llama.cpp: llama-bench is not on PATH: build github.com/ggml-org/llama.cpp")
+  elif [[ -z $gguf ]]; then
+    missing+=("llama.cpp: name a model of the same shape with --gguf (align export)")
+  else
+    llama-bench -m "$gguf" -p 0 -n 32 -t "$threads" -o md >&2
+  fi
 }
 
 missing=()

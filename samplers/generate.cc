@@ -9,9 +9,11 @@
 
 #include "align/base/check.h"
 #include "align/base/profile.h"
+#include "align/base/team.h"
 #include "align/base/threads.h"
 #include "align/models/model_cache.h"
 #include "align/ops/ops.h"
+#include "align/ops/packed_weight.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
 
@@ -20,6 +22,9 @@ namespace {
 
 // Prompt tokens in one forward: enough to fill the matrix units.
 constexpr int64_t kPrefillRows = 512;
+// From this size on weights come from memory, and all threads share one reading
+// of them; smaller models decode faster in groups that wait for nobody.
+constexpr int64_t kTeamParameters = int64_t{1} << 23;
 
 // What the workers share. Prompts are handed out one by one, so that a worker
 // whose replies end early takes more of them.
@@ -80,9 +85,11 @@ HeadLogits Combine(const std::vector<HeadLogits>& heads,
 }
 
 // One thread's decoding: its own caches, and up to `max_rows` replies together.
+// With a team it leads the others through every step.
 class Decoder {
  public:
-  Decoder(Job& job, int64_t max_rows) : job_(job), max_rows_(max_rows) {
+  Decoder(Job& job, int64_t max_rows, bool team)
+      : job_(job), max_rows_(max_rows), team_(team) {
     for (const Model* model : job.models) {
       caches_.push_back(model->MakeCache(job.options.cache_mode));
     }
@@ -93,7 +100,11 @@ class Decoder {
     while (!job_.Stopped()) {
       Fill();
       if (active_.empty()) return;
-      Step();
+      if (team_) {
+        WithTeam([this] { Steps(); });
+      } else {
+        Steps();
+      }
     }
   }
 
@@ -178,8 +189,22 @@ class Decoder {
       Reply reply{.result = prompt * job_.samples + k,
                   .prompt = slot,
                   .rng = stream.Fork(static_cast<uint64_t>(k))};
-      if (Sample(head, row, reply)) waiting_.push_back(std::move(reply));
+      Draw(head, static_cast<int64_t>(row), reply);
+      if (!Finish(reply)) waiting_.push_back(std::move(reply));
     }
+  }
+
+  // Until something that waits can come in.
+  void Steps() {
+    do {
+      Step();
+    } while (!active_.empty() && !CanFill() && !job_.Stopped());
+  }
+
+  bool CanFill() const {
+    return static_cast<int64_t>(active_.size()) < max_rows_ &&
+           (!waiting_.empty() ||
+            job_.next_prompt < static_cast<int64_t>(job_.prompts.size()));
   }
 
   // One forward of every active reply's last token, and the tokens after it.
@@ -191,9 +216,11 @@ class Decoder {
       rows_.push_back({.sequence = reply.sequence, .rows = 1});
     }
     const HeadLogits head = Logits({});
+    ParallelFor(static_cast<int64_t>(active_.size()),
+                [&](int64_t i) { Draw(head, i, active_[i]); });
     size_t kept = 0;
     for (size_t i = 0; i < active_.size(); ++i) {
-      if (!Sample(head, i, active_[i])) continue;
+      if (Finish(active_[i])) continue;
       if (kept != i) active_[kept] = std::move(active_[i]);
       ++kept;
     }
@@ -214,21 +241,21 @@ class Decoder {
   }
 
   // Prompt and reply so far, where an option looks at them.
-  std::span<const int32_t> Context(const Reply& reply,
-                                   const Completion& result) {
+  std::vector<int32_t> Context(const Reply& reply,
+                               const Completion& result) const {
     if (!job_.options.logits.LooksBack()) return {};
-    context_ = job_.prompts[prompts_[reply.prompt].prompt];
-    context_.insert(context_.end(), result.tokens.begin(), result.tokens.end());
-    return context_;
+    std::vector<int32_t> context = job_.prompts[prompts_[reply.prompt].prompt];
+    context.insert(context.end(), result.tokens.begin(), result.tokens.end());
+    return context;
   }
 
-  // Appends a token from row `row` of `head`. False when the reply is finished;
-  // what it held in the cache is free then.
-  bool Sample(const HeadLogits& head, size_t row, Reply& reply) {
+  // Appends a token from row `row` of `head`. Different replies may draw at
+  // once.
+  void Draw(const HeadLogits& head, int64_t row, Reply& reply) const {
     const SamplingOptions& options = job_.options;
     const int64_t vocab = head.logits.dim(1);
-    const std::span<const float> logits(
-        head.logits.data() + static_cast<int64_t>(row) * vocab, vocab);
+    const std::span<const float> logits(head.logits.data() + row * vocab,
+                                        vocab);
     const double uniform = options.temperature == 0 ? 0 : reply.rng.Uniform();
     Completion& result = job_.results[reply.result];
     reply.last = SampleToken(logits, head.log_sum_exp[row], options, uniform,
@@ -237,24 +264,30 @@ class Decoder {
     result.log_probs.push_back(
         LogProb(logits[reply.last], head.log_sum_exp[row]));
     result.stopped = std::ranges::count(options.stop_ids, reply.last) > 0;
-    if (!result.stopped &&
-        static_cast<int64_t>(result.tokens.size()) < options.max_new_tokens) {
-      return true;
+  }
+
+  // Whether the token just drawn was the reply's last; what it held in the
+  // cache is free then.
+  bool Finish(const Reply& reply) {
+    const Completion& result = job_.results[reply.result];
+    if (!result.stopped && static_cast<int64_t>(result.tokens.size()) <
+                               job_.options.max_new_tokens) {
+      return false;
     }
     if (reply.sequence >= 0) Release(reply.sequence);
     CachedPrompt& prompt = prompts_[reply.prompt];
     if (--prompt.unfinished == 0) Release(prompt.sequence);
-    return false;
+    return true;
   }
 
   Job& job_;
   int64_t max_rows_;
+  bool team_;
   std::vector<KvCache> caches_;  // one a model
   std::vector<CachedPrompt> prompts_;
   std::vector<Reply> waiting_, active_;
   std::vector<int32_t> tokens_;
   std::vector<CachedRows> rows_;
-  std::vector<int32_t> context_;
 };
 
 absl::Status CheckOptions(const SamplingOptions& o, int64_t samples,
@@ -327,6 +360,14 @@ absl::Status CheckModels(std::span<const Model* const> models) {
   return absl::OkStatus();
 }
 
+// Whether the threads should share every step instead of the replies.
+bool WorthTeam(std::span<const Model* const> models) {
+  return std::ranges::all_of(models, [](const Model* model) {
+    return model->params().parameter_count() >= kTeamParameters &&
+           TeamsShareProducts(model->params().precision());
+  });
+}
+
 }  // namespace
 
 LogitRule GeometricMixture(std::vector<double> weights) {
@@ -388,16 +429,22 @@ absl::StatusOr<std::vector<Completion>> GenerateCombined(
           .next_prompt = 0,
           .cancelled = false,
           .stop_mutex = {}};
-  // Replies do not depend on their batch, so threads decode groups of their own
-  // instead of sharing the small matrices of one step.
-  const int64_t workers = std::max<int64_t>(
-      1, std::min<int64_t>({Threads(), count, options.max_rows}));
-  const int64_t rows = std::min(options.max_rows / workers,
-                                (count * samples + workers - 1) / workers);
   const auto stage = ProfileScope::Stage("generate");
-  ProfileThreads threads;
-  ParallelFor(workers,
-              [&](int64_t) { threads.Run([&] { Decoder(job, rows).Run(); }); });
+  if (WorthTeam(models)) {
+    Decoder(job, std::min(options.max_rows, count * samples), /*team=*/true)
+        .Run();
+  } else {
+    // Replies do not depend on their batch, so threads decode groups of their
+    // own instead of sharing the small matrices of one step.
+    const int64_t workers = std::max<int64_t>(
+        1, std::min<int64_t>({Threads(), count, options.max_rows}));
+    const int64_t rows = std::min(options.max_rows / workers,
+                                  (count * samples + workers - 1) / workers);
+    ProfileThreads threads;
+    ParallelFor(workers, [&](int64_t) {
+      threads.Run([&] { Decoder(job, rows, /*team=*/false).Run(); });
+    });
+  }
   if (job.cancelled) return Cancelled("generation was stopped");
   return results;
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "align/base/check.h"
+#include "align/ops/inverse_cdf.h"
 #include "samplers/generate.h"
 
 namespace align::samplers {
@@ -14,21 +15,7 @@ int32_t ArgMax(std::span<const Number> logits) {
                               logits.begin());
 }
 
-// Inverts the cumulative distribution of all ids at `target`.
-int32_t InvertAll(std::span<const float> logits, double log_sum_exp,
-                  double target) {
-  double sum = 0;
-  int32_t last = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const double p = std::exp(static_cast<double>(logits[i]) - log_sum_exp);
-    if (p > 0) last = static_cast<int32_t>(i);
-    sum += p;
-    if (sum > target) return static_cast<int32_t>(i);
-  }
-  return last;  // the rounded sum stayed below target
-}
-
-// The same of the distribution that `ids` have among themselves.
+// Inverts the cumulative distribution that `ids` have among themselves.
 int32_t InvertKept(std::span<const double> logits,
                    const std::vector<int32_t>& ids, double uniform) {
   double largest = logits[ids.front()];
@@ -54,7 +41,7 @@ int32_t SampleToken(std::span<const float> logits, double log_sum_exp,
   if (!options.logits.LooksBack()) {
     if (greedy) return ArgMax(logits);
     if (!options.logits.Filters()) {
-      return InvertAll(logits, log_sum_exp, uniform);
+      return InvertCumulative(logits, static_cast<float>(log_sum_exp), uniform);
     }
   }
   std::vector<double> processed(logits.begin(), logits.end());

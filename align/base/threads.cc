@@ -2,9 +2,85 @@
 
 #include <omp.h>
 
+#include <atomic>
+#include <optional>
+#include <thread>
+
 #include "align/base/check.h"
+#include "align/base/team.h"
 
 namespace align {
+namespace {
+
+// Looks before a waiting thread lets others run.
+constexpr int kBusyLooks = 4000;
+
+// Calls done() until it is true.
+template <class Done>
+void WaitUntil(const Done& done) {
+  for (int looks = 0; !done(); ++looks) {
+    if (looks < kBusyLooks) {
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+// One leader and `others` who serve; all of them call body(i) for the indices
+// they take. A round begins when the leader says so and ends when all others
+// have said that they are done with it.
+class Team {
+ public:
+  explicit Team(int others) : others_(others) {}
+
+  int threads() const { return others_ + 1; }
+
+  void Run(int64_t count, const std::function<void(int64_t)>& body) {
+    body_ = &body;
+    count_ = count;
+    next_.store(0, std::memory_order_relaxed);
+    busy_.store(others_, std::memory_order_relaxed);
+    round_.fetch_add(1, std::memory_order_release);
+    Work();
+    WaitUntil([&] { return busy_.load(std::memory_order_acquire) == 0; });
+  }
+
+  void Serve() {
+    for (uint64_t round = 1;; ++round) {
+      WaitUntil(
+          [&] { return round_.load(std::memory_order_acquire) >= round; });
+      if (count_ < 0) return;
+      Work();
+      busy_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  // Lets those who serve go.
+  void End() {
+    count_ = -1;
+    round_.fetch_add(1, std::memory_order_release);
+  }
+
+ private:
+  void Work() {
+    for (int64_t i = next_++; i < count_; i = next_++) (*body_)(i);
+  }
+
+  const int others_;
+  const std::function<void(int64_t)>* body_ = nullptr;
+  int64_t count_ = 0;
+  std::atomic<int64_t> next_ = 0;
+  alignas(64) std::atomic<uint64_t> round_ = 0;
+  alignas(64) std::atomic<int> busy_ = 0;
+};
+
+// The team that this thread leads and no loop of which is running.
+thread_local Team* current_team = nullptr;
+
+}  // namespace
 
 void SetThreads(int threads) {
   ALIGN_CHECK(threads >= 1) << "[SetThreads] " << threads;
@@ -19,12 +95,42 @@ SerialScope::~SerialScope() { omp_set_num_threads(before_); }
 int Threads() { return omp_get_max_threads(); }
 
 void ParallelFor(int64_t count, const std::function<void(int64_t)>& body) {
-  if (count <= 1 || omp_in_parallel() || Threads() == 1) {
+  Team* const team = current_team;
+  if (count <= 1 || Threads() == 1 || (team == nullptr && omp_in_parallel())) {
     for (int64_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+  if (team != nullptr) {
+    current_team = nullptr;  // a loop inside this one is serial
+    team->Run(count, body);
+    current_team = team;
     return;
   }
 #pragma omp parallel for schedule(dynamic, 1)
   for (int64_t i = 0; i < count; ++i) body(i);
+}
+
+void WithTeam(const std::function<void()>& body) {
+  if (Threads() == 1 || omp_in_parallel()) return body();
+  std::optional<Team> team;
+#pragma omp parallel shared(team)
+  {
+    // The system may give fewer threads than were asked for.
+#pragma omp single
+    team.emplace(omp_get_num_threads() - 1);
+    if (omp_get_thread_num() == 0) {
+      current_team = &*team;
+      body();
+      current_team = nullptr;
+      team->End();
+    } else {
+      team->Serve();
+    }
+  }
+}
+
+int TeamThreads() {
+  return current_team == nullptr ? 1 : current_team->threads();
 }
 
 }  // namespace align

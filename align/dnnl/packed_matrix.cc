@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/team.h"
 #include "align/base/threads.h"
+#include "align/dnnl/few_rows.h"
 #include "align/dnnl/onednn.h"
 #include "align/dnnl/panels.h"
 #include "align/dnnl/probe.h"
@@ -30,6 +33,23 @@ dnnl::memory::desc ChooseLayout(int64_t k, int64_t n, Precision precision) {
       .weights_desc();
 }
 
+// A layout that few_rows.h reads.
+dnnl::memory::desc InColumnBlocks(int64_t k, int64_t n, Precision precision) {
+  using Tag = dnnl::memory::format_tag;
+  return dnnl::memory::desc(
+      {k, n}, onednn::TypeOf(precision),
+      precision == Precision::kBf16 ? Tag::BA16a64b2a : Tag::BA16a64b);
+}
+
+// Any bf16 values do for a comparison.
+std::vector<Bf16> Truncated(const std::vector<float>& values) {
+  std::vector<Bf16> out;
+  for (const float v : values) {
+    out.push_back({static_cast<uint16_t>(std::bit_cast<uint32_t>(v) >> 16)});
+  }
+  return out;
+}
+
 Storage AllocateBytes(int64_t bytes) {
   return AllocateStorage((bytes + 3) / int64_t{sizeof(float)});
 }
@@ -39,16 +59,20 @@ Storage AllocateBytes(int64_t bytes) {
 struct PackedMatrix::Layout {
   dnnl::memory::desc desc;
   bool panels;  // those of panels.h
+  bool column_blocks;
+  // Found when first asked for: see FewRowsBlock.
+  std::once_flag few_rows_once;
+  int64_t few_rows_block = 0;
 };
 
 PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision)
     : k_(k), n_(n), precision_(precision) {
   ALIGN_CHECK(k > 0 && n > 0) << "[PackedMatrix] (" << k << ", " << n << ")";
-  const dnnl::memory::desc desc = ChooseLayout(k, n, precision);
-  layout_ = std::make_unique<const Layout>(
-      Layout{.desc = desc,
-             .panels = onednn::kPanelsPay && precision == Precision::kBf16 &&
-                       onednn::IsPanels(desc, k, n)});
+  layout_ = std::make_unique<Layout>();
+  layout_->desc = ChooseLayout(k, n, precision);
+  layout_->column_blocks = layout_->desc == InColumnBlocks(k, n, precision);
+  layout_->panels = onednn::kPanelsPay && precision == Precision::kBf16 &&
+                    onednn::IsPanels(layout_->desc, k, n);
   data_ = AllocateBytes(bytes());
 }
 
@@ -85,6 +109,20 @@ int64_t PackedMatrix::bytes() const {
 void PackedMatrix::Run(const void* a, int64_t m, float* c,
                        bool accumulate) const {
   if (m == 0) return;
+  if (!accumulate && layout_->column_blocks) {
+    if (m <= MaxFewRows(precision_) && FewRowsBlock() > 0) {
+      return MultiplyFewRows(a, m, {data_.get(), k_, n_, precision_},
+                             FewRowsBlock(), c);
+    }
+    if (TeamThreads() > 1 && PackedRowsExact(precision_)) {
+      return RunInParts(a, m, c);
+    }
+  }
+  RunWhole(a, m, c, accumulate);
+}
+
+void PackedMatrix::RunWhole(const void* a, int64_t m, float* c,
+                            bool accumulate) const {
   const dnnl::memory::desc a_desc =
       onednn::Dense(m, k_, onednn::TypeOf(precision_));
   const dnnl::memory::desc c_desc =
@@ -92,6 +130,57 @@ void PackedMatrix::Run(const void* a, int64_t m, float* c,
   const dnnl::matmul product(
       onednn::DescribeProduct(a_desc, layout_->desc, c_desc, accumulate));
   onednn::RunProduct(product, a_desc, a, layout_->desc, data_.get(), c_desc, c);
+}
+
+// By columns, one part for each thread of the team. Through dense copies of
+// the parts: with another stride oneDNN falls back to a kernel that is slow and
+// not exact.
+void PackedMatrix::RunInParts(const void* a, int64_t m, float* c) const {
+  const ColumnBlocks blocks{data_.get(), k_, n_, precision_};
+  const int64_t parts = std::min<int64_t>(TeamThreads(), blocks.count());
+  const dnnl::memory::desc a_desc =
+      onednn::Dense(m, k_, onednn::TypeOf(precision_));
+  ParallelFor(parts, [&](int64_t part) {
+    const int64_t first = blocks.count() * part / parts;
+    const int64_t last = blocks.count() * (part + 1) / parts;
+    const int64_t begin = first * ColumnBlocks::kCols;
+    const int64_t cols = std::min(n_, last * ColumnBlocks::kCols) - begin;
+    const dnnl::memory::desc b_desc = InColumnBlocks(k_, cols, precision_);
+    const dnnl::memory::desc c_desc =
+        onednn::Dense(m, cols, dnnl::memory::data_type::f32);
+    const Storage dense = AllocateStorage(m * cols);
+    const dnnl::matmul product(onednn::DescribeProduct(a_desc, b_desc, c_desc,
+                                                       /*accumulate=*/false));
+    const char* b =
+        static_cast<const char*>(blocks.data) + first * blocks.block_bytes();
+    onednn::RunProduct(product, a_desc, a, b_desc, b, c_desc, dense.get());
+    for (int64_t i = 0; i < m; ++i) {
+      std::copy_n(dense.get() + i * cols, cols, c + i * n_ + begin);
+    }
+  });
+}
+
+// The k_block with which MultiplyFewRows gives this matrix' products the bits
+// that oneDNN gives them, found by comparing all columns; 0: none.
+int64_t PackedMatrix::FewRowsBlock() const {
+  std::call_once(layout_->few_rows_once, [&] {
+    if (!PackedRowsExact(precision_)) return;
+    const std::vector<float> values = ProbeValues(k_, 11);
+    const std::vector<Bf16> truncated = Truncated(values);
+    const void* row = values.data();
+    if (precision_ == Precision::kBf16) row = truncated.data();
+    std::vector<float> expected(n_), c(n_);
+    RunWhole(row, 1, expected.data(), /*accumulate=*/false);
+    for (const int64_t block : {int64_t{1024}, int64_t{512}, k_}) {
+      MultiplyFewRows(row, 1, {data_.get(), k_, n_, precision_}, block,
+                      c.data());
+      if (std::memcmp(c.data(), expected.data(), n_ * sizeof(float)) == 0) {
+        layout_->few_rows_block = block;
+        return;
+      }
+    }
+  });
+  return layout_->few_rows_block;
 }
 
 void PackedMatrix::Multiply(const float* a, int64_t m, float* c,
@@ -108,11 +197,10 @@ void PackedMatrix::Multiply(const Bf16* a, int64_t m, float* c,
   Run(a, m, c, accumulate);
 }
 
-namespace {
-
 // Whether each of `rows` equal rows gets the bits that a row of a product of 64
 // rows gets, and in f32 those of plain operands.
-bool RowsAgree(Precision precision, const ProbeShape& shape, int64_t rows) {
+bool PackedMatrix::RowsAgree(Precision precision, const ProbeShape& shape,
+                             int64_t rows) {
   const int64_t k = shape.k, n = shape.n;
   const std::vector<float> b = ProbeValues(k * n, 7);
   const MatrixView view = shape.View(b.data());
@@ -123,14 +211,10 @@ bool RowsAgree(Precision precision, const ProbeShape& shape, int64_t rows) {
     for (int64_t i = 0; i < m; ++i) {
       std::copy(row.begin(), row.end(), a.begin() + i * k);
     }
-    if (precision == Precision::kF32) return packed.Multiply(a.data(), m, c);
-    // Truncated: any bf16 values do.
-    std::vector<Bf16> rounded;
-    for (float v : a) {
-      rounded.push_back(
-          {static_cast<uint16_t>(std::bit_cast<uint32_t>(v) >> 16)});
+    if (precision == Precision::kF32) {
+      return packed.RunWhole(a.data(), m, c, /*accumulate=*/false);
     }
-    packed.Multiply(rounded.data(), m, c);
+    packed.RunWhole(Truncated(a).data(), m, c, /*accumulate=*/false);
   };
   std::vector<float> expected(64 * n), c(rows * n);
   {
@@ -156,7 +240,7 @@ bool RowsAgree(Precision precision, const ProbeShape& shape, int64_t rows) {
   return true;
 }
 
-bool FindExact(Precision precision) {
+bool PackedMatrix::FindExact(Precision precision) {
   for (const ProbeShape& shape : kProbeShapes) {
     for (int64_t rows : kProbeRows) {
       if (!RowsAgree(precision, shape, rows)) return false;
@@ -165,16 +249,19 @@ bool FindExact(Precision precision) {
   return true;
 }
 
-}  // namespace
-
 bool PackedRowsExact(Precision precision) {
   if (precision == Precision::kF32) {
-    static const bool f32 =
-        GetMatmulMode() == MatmulMode::kWhole && FindExact(Precision::kF32);
+    static const bool f32 = GetMatmulMode() == MatmulMode::kWhole &&
+                            PackedMatrix::FindExact(Precision::kF32);
     return f32;
   }
-  static const bool bf16 = FindExact(Precision::kBf16);
+  static const bool bf16 = PackedMatrix::FindExact(Precision::kBf16);
   return bf16;
+}
+
+bool PackedTeamsShare(Precision precision) {
+  // Where there is a kernel for oneDNN's blocks of columns, oneDNN uses them.
+  return MaxFewRows(precision) > 0 && PackedRowsExact(precision);
 }
 
 }  // namespace align

@@ -9,6 +9,8 @@
 
 namespace align {
 
+struct ProbeShape;
+
 // The right-hand side B [K, N] of products, copied into the layout that
 // oneDNN's kernel reads fastest and, for kBf16, rounded to nearest even. Making
 // one reads and writes B once: worth it for a product of many rows, or for many
@@ -29,7 +31,9 @@ class PackedMatrix {
   // C [M, N] = A [M, K] B, or C += when `accumulate`, summed in f32; A and C
   // dense row-major, A of this matrix' precision. Where PackedRowsExact, a row
   // of C has the same bits whatever M is and however many threads run, and for
-  // kF32 those of Matmul on the same operands.
+  // kF32 those of Matmul on the same operands. Few rows go through a kernel of
+  // ours once it has been seen to give this matrix' products the same bits.
+  // Threads of a team (align/base/team.h) share the columns.
   void Multiply(const float* a, int64_t m, float* c,
                 bool accumulate = false) const;
   void Multiply(const Bf16* a, int64_t m, float* c,
@@ -39,16 +43,28 @@ class PackedMatrix {
   struct Layout;
   PackedMatrix(int64_t k, int64_t n, Precision precision);
   void Run(const void* a, int64_t m, float* c, bool accumulate) const;
+  void RunWhole(const void* a, int64_t m, float* c, bool accumulate) const;
+  void RunInParts(const void* a, int64_t m, float* c) const;
+  int64_t FewRowsBlock() const;
+
+  // Of oneDNN alone: see PackedRowsExact.
+  friend bool PackedRowsExact(Precision precision);
+  static bool FindExact(Precision precision);
+  static bool RowsAgree(Precision precision, const ProbeShape& shape,
+                        int64_t rows);
 
   int64_t k_;
   int64_t n_;
   Precision precision_;
-  std::unique_ptr<const Layout> layout_;
+  std::unique_ptr<Layout> layout_;
   Storage data_;
 };
 
 // Whether oneDNN keeps the promise of Multiply on this machine: found once per
 // process by comparing bits.
 bool PackedRowsExact(Precision precision);
+
+// Whether threads of a team share the products of few rows.
+bool PackedTeamsShare(Precision precision);
 
 }  // namespace align

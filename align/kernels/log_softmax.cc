@@ -86,6 +86,37 @@ void AddChunk(const float* z, int64_t count, bool moments, RowSums& sums) {
   sums.squares = sums.squares * factor * factor + TreeSum(squares);
 }
 
+int64_t InvertCumulative(const float* z, int64_t count, float log_sum_exp,
+                         double target) {
+  // Block by block, then one by one in the block that gets beyond the target.
+  constexpr int64_t kBlock = 16 * kLanes;
+  double sum = 0;
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
+    const int64_t end = std::min(count, begin + kBlock);
+    Wide probabilities{};
+    for (int64_t i = begin; i < end; i += kLanes) {
+      probabilities +=
+          ExpWide(LoadLogits(z + i, end - i) - BroadcastWide(log_sum_exp));
+    }
+    const double after = sum + static_cast<double>(TreeSum(probabilities));
+    if (after > target) {
+      int64_t last = begin;
+      for (int64_t i = begin; i < end; ++i) {
+        const float p = Exp(z[i] - log_sum_exp);
+        if (p > 0) last = i;
+        sum += static_cast<double>(p);
+        if (sum > target) return i;
+      }
+      return last;  // summed one by one the block falls short
+    }
+    if (after > sum) sum = after;  // not when it is NaN
+  }
+  for (int64_t i = count - 1; i > 0; --i) {
+    if (Exp(z[i] - log_sum_exp) > 0) return i;
+  }
+  return 0;
+}
+
 void LogitGradients(const LogitSeeds& seeds, int64_t label, int64_t count,
                     float* z) {
   const float label_z = label >= 0 && label < count ? z[label] : 0;

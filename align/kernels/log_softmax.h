@@ -28,6 +28,12 @@ void ScaleLogits(float* z, int64_t count, float temperature, float soft_cap);
 // other two have the same bits either way.
 void AddChunk(const float* z, int64_t count, bool moments, RowSums& sums);
 
+// The first of `count` logits at which the sum of probabilities
+// e^(z - log_sum_exp) exceeds `target`; where it never does, the last with a
+// probability above zero.
+int64_t InvertCumulative(const float* z, int64_t count, float log_sum_exp,
+                         double target);
+
 // One row's logit gradients of one chunk, in place of its scaled logits:
 //   dz = (log_prob_seed (1[v = label] - p) - entropy_seed p (log p + H))
 //        * d(z)/d(raw logit).

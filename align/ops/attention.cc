@@ -249,15 +249,38 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
   });
 }
 
+namespace {
+
+// Rows of spans up to this size are on their way to the cache before they are
+// used: at a new place the hardware takes long to see that they are a stream.
+constexpr int64_t kSpanFloats = 1 << 14;
+
+// Pointers to the rows of spans, `width` floats each, from float `offset` on.
+void SpanRows(const std::vector<KeySpan>& spans, int64_t width, int64_t offset,
+              Pointers& rows, const float* KeySpan::*part) {
+  rows.clear();
+  for (const KeySpan& span : spans) {
+    const float* begin = span.*part;
+    const int64_t floats = span.rows * width;
+    for (int64_t i = 0; floats <= kSpanFloats && i < floats; i += 16) {
+      __builtin_prefetch(begin + i);
+    }
+    for (int64_t i = 0; i < span.rows; ++i) {
+      rows.push_back(begin + i * width + offset);
+    }
+  }
+}
+
+}  // namespace
+
 Tensor CachedAttention(const Tensor& q,
                        const std::vector<CachedQueries>& sequences,
                        const AttentionShape& shape) {
   const ProfileScope scope("CachedAttention");
   const kernels::HeadRule rule = Rule(shape);
   Tensor out = Tensor::Empty({q.dim(0), shape.heads * rule.value_dim});
-  const int64_t k_width = shape.kv_heads * rule.dim;
-  const int64_t v_width = shape.kv_heads * rule.value_dim;
-  const int64_t units = static_cast<int64_t>(sequences.size()) * shape.kv_heads;
+  const int64_t heads = shape.kv_heads;
+  const int64_t k_width = heads * rule.dim, v_width = heads * rule.value_dim;
   for (const CachedQueries& sequence : sequences) {
     int64_t keys = 0;
     for (const KeySpan& span : sequence.spans) keys += span.rows;
@@ -267,27 +290,27 @@ Tensor CachedAttention(const Tensor& q,
         4.0 * keys * (k_width + v_width));
   }
   ProfileScope::AddFloats(q.size() + out.size());
-  ParallelFor(units, [&](int64_t unit) {
+  // Many sequences are one unit each, so that their rows are read once.
+  const int64_t count = static_cast<int64_t>(sequences.size());
+  const int64_t parts = count >= 2 * Threads() ? 1 : heads;
+  ParallelFor(count * parts, [&](int64_t unit) {
     thread_local Workspace work;
-    const CachedQueries& sequence = sequences[unit / shape.kv_heads];
-    const int64_t kv_head = unit % shape.kv_heads;
-    work.keys.clear();
-    work.values.clear();
-    for (const KeySpan& span : sequence.spans) {
-      for (int64_t i = 0; i < span.rows; ++i) {
-        work.keys.push_back(span.k + i * k_width + kv_head * rule.dim);
-        work.values.push_back(span.v + i * v_width + kv_head * rule.value_dim);
-        // Many rows on their way at once: where heads are small, waiting for
-        // one after the other takes longer than all that is done with them.
-        __builtin_prefetch(work.keys.back());
-        __builtin_prefetch(work.values.back());
-      }
-    }
+    const CachedQueries& sequence = sequences[unit / parts];
+    const int64_t first = unit % parts;
+    SpanRows(sequence.spans, k_width, first * rule.dim, work.keys, &KeySpan::k);
+    SpanRows(sequence.spans, v_width, first * rule.value_dim, work.values,
+             &KeySpan::v);
     const int64_t position =
         static_cast<int64_t>(work.keys.size()) - sequence.rows;
-    AttendRange(
-        MakeRange(sequence.begin, sequence.rows, position, kv_head, shape),
-        q.data(), work, rule, out.data());
+    for (int64_t head = first; head < heads; head += parts) {
+      if (head > first) {
+        for (const float*& row : work.keys) row += rule.dim;
+        for (const float*& row : work.values) row += rule.value_dim;
+      }
+      AttendRange(
+          MakeRange(sequence.begin, sequence.rows, position, head, shape),
+          q.data(), work, rule, out.data());
+    }
   });
   return out;
 }

@@ -89,6 +89,10 @@ Precision PrecisionOf(const Tensor& weight) {
   return packed == nullptr ? Precision::kF32 : packed->precision();
 }
 
+bool TeamsShareProducts(Precision precision) {
+  return PackedTeamsShare(precision);
+}
+
 Storage AllocateBf16(int64_t count) { return AllocateStorage((count + 1) / 2); }
 
 Bf16* AsBf16(const Storage& storage) {

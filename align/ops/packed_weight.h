@@ -20,6 +20,10 @@ void AttachPacked(const Tensor& weight, Precision precision);
 // What products with `weight` multiply in.
 Precision PrecisionOf(const Tensor& weight);
 
+// Whether the threads of a team (align/base/team.h) share products of few rows
+// with kept weights of this precision.
+bool TeamsShareProducts(Precision precision);
+
 // The rows [n, width] of products with weights: f32, and on demand the same in
 // bf16, as they are or packed. The memory must outlive it.
 class ProductRows {

@@ -25,7 +25,6 @@
 #include "align/dnnl/machine_rates.h"
 #include "align/dnnl/matmul.h"
 #include "align/dnnl/precision.h"
-#include "align/kernels/bf16.h"
 #include "align/models/recompute.h"
 #include "align/train/optimizer.h"
 #include "align/train/preference_objective.h"
@@ -356,8 +355,7 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
                               .head_dim = whole(s.hidden / s.heads),
                               .max_position_embeddings = whole(s.max_length)};
   Profile profile(/*keep_events=*/arguments.Has("trace"));
-  ALIGN_ASSIGN_OR_RETURN(const Run run,
-                         Train(s, kind, config, pairs, profile));
+  ALIGN_ASSIGN_OR_RETURN(const Run run, Train(s, kind, config, pairs, profile));
   Print(kind, run);
   if (arguments.Has("profile")) {
     std::fputs(profile.Table(MeasureBestRates(kind.precision)).c_str(), stderr);

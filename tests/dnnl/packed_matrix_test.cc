@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "align/base/rng.h"
+#include "align/base/team.h"
 #include "align/base/threads.h"
 #include "align/dnnl/precision.h"
 
@@ -104,6 +105,50 @@ TEST(PackedMatrixTest, RowsDoNotDependOnTheirNumberOrOnThreads) {
     }
     SetThreads(before);
   }
+}
+
+// Every way that a product may take: few rows, many, alone and in a team, with
+// a depth of one chain of sums and of several.
+TEST(PackedMatrixTest, FewRowsAndTeamsGiveTheBitsOfManyRows) {
+  const int before = Threads();
+  SetThreads(3);
+  for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+    if (!PackedRowsExact(precision)) continue;
+    for (const auto& [k, n] : {std::pair<int64_t, int64_t>{576, 192},
+                               {1537, 130},
+                               {64, 77},
+                               {33, 64},
+                               {2100, 200},
+                               {96, 20}}) {
+      constexpr int64_t kMany = 70;
+      const std::vector<float> b = Random(k * n, 2), a = Random(kMany * k, 1);
+      const std::vector<Bf16> rounded = Truncated(a);
+      const PackedMatrix packed(RowMajor(b.data(), k, n), precision);
+      const auto product = [&](int64_t first, int64_t m) {
+        std::vector<float> c(m * n);
+        if (precision == Precision::kF32) {
+          packed.Multiply(a.data() + first * k, m, c.data());
+        } else {
+          packed.Multiply(rounded.data() + first * k, m, c.data());
+        }
+        return c;
+      };
+      const std::vector<float> all = product(0, kMany);
+      const auto check = [&](const std::string& where) {
+        for (const int64_t m : {1, 2, 3, 4, 5, 8, 33}) {
+          const int64_t first = kMany - m;
+          EXPECT_EQ(std::memcmp(product(first, m).data(),
+                                all.data() + first * n, m * n * 4),
+                    0)
+              << PrecisionName(precision) << ", " << m << " rows, " << k
+              << " x " << n << where;
+        }
+      };
+      check("");
+      WithTeam([&] { check(", in a team"); });
+    }
+  }
+  SetThreads(before);
 }
 
 TEST(PrecisionTest, NamesAreKnownAndOthersRefused) {

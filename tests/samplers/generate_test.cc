@@ -9,6 +9,7 @@
 
 #include "align/base/threads.h"
 #include "align/dnnl/matmul.h"
+#include "align/dnnl/packed_matrix.h"
 #include "align/ops/packed_batch.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
@@ -32,6 +33,30 @@ bool Same(const Completion& a, const Completion& b) {
          a.stopped == b.stopped;
 }
 
+// Whether the log-probs of `samples` replies to each prompt are, to the bit,
+// those that one forward over all of them gives.
+bool EqualTheScorers(const Model& model,
+                     const std::vector<std::vector<int32_t>>& prompts,
+                     int samples, const std::vector<Completion>& replies,
+                     double temperature) {
+  PackedBatch batch;
+  std::vector<float> sampled;
+  for (size_t p = 0; p < prompts.size(); ++p) {
+    const int32_t prefix = batch.AppendPrompt(prompts[p]);
+    for (int k = 0; k < samples; ++k) {
+      const Completion& reply = replies[p * samples + k];
+      batch.AppendCompletion(prefix, reply.tokens);
+      sampled.insert(sampled.end(), reply.log_probs.begin(),
+                     reply.log_probs.end());
+    }
+  }
+  const NoGrad no_grad;
+  const TokenScores scores =
+      ScoreTokens(model.Hidden(batch.tokens, batch.segments), model.Head(),
+                  batch.scored, {.temperature = temperature});
+  return std::ranges::equal(sampled, scores.log_probs());
+}
+
 TEST(GenerateTest, LogProbsEqualTheScorersToTheBit) {
   if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
   const auto model = TinyModel();
@@ -41,23 +66,37 @@ TEST(GenerateTest, LogProbsEqualTheScorersToTheBit) {
         *model, prompts, 3,
         {.max_new_tokens = 20, .temperature = temperature, .stop_ids = {5}},
         Rng(3));
-    PackedBatch batch;
-    std::vector<float> sampled;
-    for (size_t p = 0; p < prompts.size(); ++p) {
-      const int32_t prefix = batch.AppendPrompt(prompts[p]);
-      for (int k = 0; k < 3; ++k) {
-        const Completion& reply = replies[p * 3 + k];
-        batch.AppendCompletion(prefix, reply.tokens);
-        sampled.insert(sampled.end(), reply.log_probs.begin(),
-                       reply.log_probs.end());
-      }
-    }
-    const NoGrad no_grad;
-    const TokenScores scores =
-        ScoreTokens(model->Hidden(batch.tokens, batch.segments), model->Head(),
-                    batch.scored, {.temperature = temperature});
-    EXPECT_TRUE(std::ranges::equal(sampled, scores.log_probs()));
+    EXPECT_TRUE(EqualTheScorers(*model, prompts, 3, replies, temperature));
   }
+}
+
+// Large enough for threads to share every step, by few rows and by many.
+TEST(GenerateTest, ATeamsLogProbsEqualTheScorersToTheBit) {
+  ModelConfig config = TinyConfig();
+  config.hidden_size = 576;
+  config.intermediate_size = 1536;
+  config.num_hidden_layers = 3;
+  config.num_attention_heads = 9;
+  config.num_key_value_heads = 3;
+  config.head_dim = 64;
+  const auto model = *CreateModel(config, Rng(1));
+  const int before = Threads();
+  for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+    if (!PackedRowsExact(precision)) continue;
+    model->params().SetPrecision(precision);
+    for (const int samples : {1, 6}) {
+      const auto prompts = Prompts(2);
+      std::vector<std::vector<Completion>> runs;
+      for (const int threads : {1, 2}) {
+        SetThreads(threads);
+        runs.push_back(*Generate(*model, prompts, samples,
+                                 {.max_new_tokens = 24}, Rng(3)));
+        EXPECT_TRUE(EqualTheScorers(*model, prompts, samples, runs.back(), 1));
+      }
+      EXPECT_TRUE(std::ranges::equal(runs[0], runs[1], Same));
+    }
+  }
+  SetThreads(before);
 }
 
 TEST(GenerateTest, ARepliesDependsOnItsPromptAndStreamAlone) {

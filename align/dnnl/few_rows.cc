@@ -1,0 +1,158 @@
+#include "align/dnnl/few_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "align/base/check.h"
+#include "align/base/threads.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace align {
+
+#if defined(__AVX512F__)
+namespace {
+
+constexpr int64_t kMaxRows = 4;
+constexpr int64_t kLanes = 16;
+// A step down a block, one row or one pair of rows, is this far.
+constexpr int64_t kStepBytes = ColumnBlocks::kCols * 4;
+// Threads share a product by halves of blocks, so that 9 blocks are cut evenly.
+constexpr int64_t kHalfCols = ColumnBlocks::kCols / 2;
+
+struct F32Step {
+  using Value = float;
+  static constexpr int64_t kRows = 1;
+  static __m512 Add(const float* a, const char* b, __m512 sum) {
+    return _mm512_fmadd_ps(_mm512_set1_ps(*a), _mm512_loadu_ps(b), sum);
+  }
+};
+
+#if defined(__AVX512BF16__)
+struct Bf16Step {
+  using Value = Bf16;
+  static constexpr int64_t kRows = 2;
+  static __m512 Add(const Bf16* a, const char* b, __m512 sum) {
+    int32_t pair;
+    std::memcpy(&pair, a, sizeof pair);
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(pair),
+                            (__m512bh)_mm512_loadu_si512(b));
+  }
+};
+#endif
+
+// c [R, cols] = a [R, k] times up to C * 16 columns from `b` on.
+template <class Step, int R, int C>
+void Columns(const typename Step::Value* a, int64_t k, int64_t k_block,
+             const char* b, int64_t cols, int64_t n, float* c) {
+  __m512 total[R][C];
+  for (int64_t begin = 0; begin < k; begin += k_block) {
+    __m512 sum[R][C];
+    for (int i = 0; i < R; ++i) {
+      for (int j = 0; j < C; ++j) sum[i][j] = _mm512_setzero_ps();
+    }
+    const int64_t end = std::min(k, begin + k_block);
+    int64_t row = begin;
+    for (; row + Step::kRows <= end; row += Step::kRows) {
+      const char* at = b + row / Step::kRows * kStepBytes;
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < C; ++j) {
+          sum[i][j] = Step::Add(a + i * k + row, at + j * 64, sum[i][j]);
+        }
+      }
+    }
+    for (int i = 0; row < end && i < R; ++i) {  // half a pair
+      const typename Step::Value pair[2] = {a[i * k + row], {}};
+      const char* at = b + row / Step::kRows * kStepBytes;
+      for (int j = 0; j < C; ++j) {
+        sum[i][j] = Step::Add(pair, at + j * 64, sum[i][j]);
+      }
+    }
+    for (int i = 0; i < R; ++i) {
+      for (int j = 0; j < C; ++j) {
+        total[i][j] =
+            begin == 0 ? sum[i][j] : _mm512_add_ps(total[i][j], sum[i][j]);
+      }
+    }
+  }
+  for (int i = 0; i < R; ++i) {
+    for (int j = 0; j < C; ++j) {
+      const int64_t left = std::clamp<int64_t>(cols - j * kLanes, 0, kLanes);
+      _mm512_mask_storeu_ps(c + i * n + j * kLanes,
+                            static_cast<__mmask16>((1u << left) - 1),
+                            total[i][j]);
+    }
+  }
+}
+
+// Halves [begin, end) of the blocks of b.
+template <class Step, int R>
+void Halves(const void* a, const ColumnBlocks& b, int64_t k_block,
+            int64_t begin, int64_t end, float* c) {
+  const auto* rows = static_cast<const typename Step::Value*>(a);
+  for (int64_t half = begin; half < end;) {
+    const bool whole = half % 2 == 0 && half + 1 < end;
+    const char* block = static_cast<const char*>(b.data) +
+                        half / 2 * b.block_bytes() + half % 2 * kHalfCols * 4;
+    const int64_t col = half * kHalfCols;
+    const auto columns = whole ? Columns<Step, R, 4> : Columns<Step, R, 2>;
+    columns(rows, b.k, k_block, block,
+            std::min(b.n - col, whole ? 2 * kHalfCols : kHalfCols), b.n,
+            c + col);
+    half += whole ? 2 : 1;
+  }
+}
+
+template <class Step>
+void HalvesOf(const void* a, int64_t m, const ColumnBlocks& b, int64_t k_block,
+              int64_t begin, int64_t end, float* c) {
+  static constexpr decltype(&Halves<Step, 1>) kByRows[kMaxRows] = {
+      Halves<Step, 1>, Halves<Step, 2>, Halves<Step, 3>, Halves<Step, 4>};
+  kByRows[m - 1](a, b, k_block, begin, end, c);
+}
+
+}  // namespace
+
+int64_t MaxFewRows(Precision precision) {
+#if defined(__AVX512BF16__)
+  constexpr bool kHasBf16 = true;
+#else
+  constexpr bool kHasBf16 = false;
+#endif
+  return precision == Precision::kF32 || kHasBf16 ? kMaxRows : 0;
+}
+
+void MultiplyFewRows(const void* a, int64_t m, const ColumnBlocks& b,
+                     int64_t k_block, float* c) {
+  ALIGN_CHECK(m >= 1 && m <= MaxFewRows(b.precision) && k_block > 0)
+      << "[MultiplyFewRows] " << m << " rows, blocks of " << k_block;
+  const int64_t halves = (b.n + kHalfCols - 1) / kHalfCols;
+  const int64_t parts = std::min<int64_t>(Threads(), halves);
+  ParallelFor(parts, [&](int64_t part) {
+    const int64_t begin = halves * part / parts;
+    const int64_t end = halves * (part + 1) / parts;
+    if (b.precision == Precision::kF32) {
+      return HalvesOf<F32Step>(a, m, b, k_block, begin, end, c);
+    }
+#if defined(__AVX512BF16__)
+    HalvesOf<Bf16Step>(a, m, b, k_block, begin, end, c);
+#endif
+  });
+}
+
+#else  // no kernel
+
+int64_t MaxFewRows(Precision) { return 0; }
+
+void MultiplyFewRows(const void*, int64_t m, const ColumnBlocks&, int64_t,
+                     float*) {
+  ALIGN_CHECK(false) << "[MultiplyFewRows] " << m << " rows without a kernel";
+}
+
+#endif
+
+}  // namespace align

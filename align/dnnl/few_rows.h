@@ -1,0 +1,42 @@
+#pragma once
+
+// Private to align/dnnl: products of very few rows with a matrix that oneDNN
+// packed. Such a product only reads the matrix, and this kernel reads it as
+// fast as memory gives it, which oneDNN's does not.
+
+#include <cstdint>
+
+#include "align/base/precision.h"
+
+namespace align {
+
+// B [k, n] in blocks of 64 columns, one block after the other: for f32 rows of
+// 64 values (oneDNN's BA16a64b), for bf16 pairs of rows, 64 pairs each
+// (BA16a64b2a).
+struct ColumnBlocks {
+  const void* data = nullptr;
+  int64_t k = 0, n = 0;
+  Precision precision = Precision::kF32;
+
+  static constexpr int64_t kCols = 64;
+  int64_t count() const { return (n + kCols - 1) / kCols; }
+  // Of one block; k is filled up to whole blocks of rows.
+  int64_t block_bytes() const {
+    const int64_t rows = precision == Precision::kBf16 ? 32 : 16;
+    const int64_t size = precision == Precision::kBf16 ? 2 : 4;
+    return (k + rows - 1) / rows * rows * kCols * size;
+  }
+};
+
+// Rows at once that the kernel takes; 0 where this program has none for the
+// precision.
+int64_t MaxFewRows(Precision precision);
+
+// c [m, n] = a [m, k] b for m <= MaxFewRows, a of the precision of b. A value
+// is a chain of FMAs (or of bf16 pair products) over each `k_block` rows of b,
+// and the chains' ends are added in order: what oneDNN does, for the right
+// k_block.
+void MultiplyFewRows(const void* a, int64_t m, const ColumnBlocks& b,
+                     int64_t k_block, float* c);
+
+}  // namespace align

@@ -1,0 +1,59 @@
+#include "align/base/team.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "align/base/threads.h"
+
+namespace align {
+namespace {
+
+class TeamTest : public ::testing::Test {
+ protected:
+  void SetUp() override { SetThreads(3); }
+  void TearDown() override { SetThreads(before_); }
+
+ private:
+  int before_ = Threads();
+};
+
+TEST_F(TeamTest, EveryLoopCallsEveryIndexOnceBeforeItEnds) {
+  WithTeam([] {
+    for (int64_t count = 0; count < 300; ++count) {
+      std::vector<int> calls(count);
+      ParallelFor(count, [&](int64_t i) { ++calls[i]; });
+      EXPECT_EQ(calls, std::vector<int>(count, 1));
+    }
+  });
+}
+
+TEST_F(TeamTest, LoopsInsideLoopsAreSerial) {
+  std::atomic<int64_t> sum = 0;
+  WithTeam([&] {
+    ParallelFor(5, [&](int64_t i) {
+      int64_t inner = 0;  // not shared: a race would lose some
+      ParallelFor(7, [&](int64_t j) { inner += 10 * i + j; });
+      sum += inner;
+    });
+  });
+  EXPECT_EQ(sum,
+            7 * 10 * (0 + 1 + 2 + 3 + 4) + 5 * (0 + 1 + 2 + 3 + 4 + 5 + 6));
+}
+
+TEST_F(TeamTest, OnlyItsLeaderHasOne) {
+  EXPECT_EQ(TeamThreads(), 1);
+  WithTeam([] {
+    EXPECT_EQ(TeamThreads(), 3);
+    ParallelFor(4, [](int64_t) { EXPECT_EQ(TeamThreads(), 1); });
+    EXPECT_EQ(TeamThreads(), 3);
+  });
+  EXPECT_EQ(TeamThreads(), 1);
+  ParallelFor(4,
+              [](int64_t) { WithTeam([] { EXPECT_EQ(TeamThreads(), 1); }); });
+}
+
+}  // namespace
+}  // namespace align
