@@ -1,7 +1,6 @@
 #include "align/dnnl/onednn.h"
 
 #include "align/base/check.h"
-#include "align/dnnl/panels.h"
 
 namespace align::onednn {
 namespace {
@@ -36,27 +35,6 @@ dnnl::memory::desc Strided(const MatrixView& m) {
 dnnl::memory::desc Dense(int64_t rows, int64_t cols,
                          dnnl::memory::data_type type) {
   return dnnl::memory::desc({rows, cols}, type, dnnl::memory::dims{cols, 1});
-}
-
-bool IsPanels(const dnnl::memory::desc& desc, int64_t k, int64_t n) {
-#if DNNL_VERSION_MAJOR >= 3
-  const bool blocked =
-      desc.get_format_kind() == dnnl::memory::format_kind::blocked;
-  const dnnl::memory::dims strides = desc.get_strides(),
-                           sizes = desc.get_inner_blks(),
-                           order = desc.get_inner_idxs();
-#else
-  const bool blocked = desc.data.format_kind == dnnl_blocked;
-  const dnnl_blocking_desc_t& b = desc.data.format_desc.blocking;
-  const dnnl::memory::dims strides(b.strides, b.strides + 2),
-      sizes(b.inner_blks, b.inner_blks + b.inner_nblks),
-      order(b.inner_idxs, b.inner_idxs + b.inner_nblks);
-#endif
-  const int64_t size = PanelsSize(k, n) * static_cast<int64_t>(sizeof(Bf16));
-  return blocked && sizes == dnnl::memory::dims{16, 64, 2} &&
-         order == dnnl::memory::dims{0, 1, 0} &&
-         strides == dnnl::memory::dims{2048, PanelsSize(k, 1)} &&
-         static_cast<int64_t>(desc.get_size()) == size;
 }
 
 dnnl::matmul::primitive_desc DescribeProduct(const dnnl::memory::desc& a,

@@ -20,9 +20,6 @@ dnnl::memory::desc Strided(const MatrixView& m);
 dnnl::memory::desc Dense(int64_t rows, int64_t cols,
                          dnnl::memory::data_type type);
 
-// Whether a matrix [k, n] described so lies in the panels of panels.h.
-bool IsPanels(const dnnl::memory::desc& desc, int64_t k, int64_t n);
-
 // C = A B, or C += A B.
 dnnl::matmul::primitive_desc DescribeProduct(const dnnl::memory::desc& a,
                                              const dnnl::memory::desc& b,

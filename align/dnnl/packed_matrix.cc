@@ -58,8 +58,8 @@ Storage AllocateBytes(int64_t bytes) {
 
 struct PackedMatrix::Layout {
   dnnl::memory::desc desc;
-  bool panels;  // those of panels.h
   bool column_blocks;
+  bool panels;  // bf16 column blocks, which panels.h fills
   // Found when first asked for: see FewRowsBlock.
   std::once_flag few_rows_once;
   int64_t few_rows_block = 0;
@@ -72,7 +72,7 @@ PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision)
   layout_->desc = ChooseLayout(k, n, precision);
   layout_->column_blocks = layout_->desc == InColumnBlocks(k, n, precision);
   layout_->panels = onednn::kPanelsPay && precision == Precision::kBf16 &&
-                    onednn::IsPanels(layout_->desc, k, n);
+                    layout_->column_blocks;
   data_ = AllocateBytes(bytes());
 }
 

@@ -1,7 +1,8 @@
 #pragma once
 
-// Private to align/dnnl: the layout of a bf16 right-hand side [K, N] that
-// oneDNN's AVX-512 kernels read. Panels of 64 columns, rows two by two:
+// Private to align/dnnl: fills the layout of a bf16 right-hand side [K, N] that
+// oneDNN's AVX-512 kernels read, few_rows.h's ColumnBlocks. Panels of 64
+// columns, rows two by two:
 //   out[n / 64][k / 32][k % 32 / 2][n % 64][k % 2], zero beyond K and N.
 // oneDNN's own reorder into it takes one element at a time.
 
