@@ -61,7 +61,8 @@ TEST_F(AdapterCliTest, ShowSaysWhatAModelIs) {
        {"LlamaForCausalLM", "parameters             10480\n", "1 of 16, MLP 24",
         "language model over 258 tokens, of its own",
         "KV cache               128 B a token", "a step of 4 x 32 tokens",
-        "train all", "train LoRA, rank 8"}) {
+        "train all", "train LoRA, rank 8",
+        "the same with recompute_activations:\n"}) {
     EXPECT_THAT(shown, HasSubstr(part));
   }
   EXPECT_THAT(Output({"show", Path("reward")}),
