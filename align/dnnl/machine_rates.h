@@ -17,8 +17,8 @@ double PackedProductSeconds(int64_t m, int64_t k, int64_t n,
                             Precision precision, int tries = 4);
 
 // The rate of a packed product of 1,024 rows, columns and summands, and that of
-// copying memory which no cache holds, bytes read and written both counted.
-// Takes under half a second, and 256 MB while it runs.
+// changing memory in place which no cache holds, bytes read and written both
+// counted. Takes under half a second, and 128 MB while it runs.
 MachineRates MeasureBestRates(Precision precision);
 
 }  // namespace align
