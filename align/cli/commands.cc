@@ -276,7 +276,7 @@ const std::vector<Command>& Commands() {
        ExportCommand},
       {"list",
        kListUsage,
-       "Lists losses and advantages, or one with its options.",
+       "Lists losses and advantages, or one with its options; or models.",
        {{"markdown", "", "as a Markdown table"}},
        ListCommand}};
   return *commands;

@@ -19,7 +19,8 @@ inline constexpr char kShowBatchUsage[] =
     "align show-batch MODEL_DIR RECORDS [--batch-size N]";
 absl::Status ShowBatchCommand(const Arguments& arguments);
 
-inline constexpr char kListUsage[] = "align list losses [NAME] [--markdown]";
+inline constexpr char kListUsage[] =
+    "align list losses|models [NAME] [--markdown]";
 absl::Status ListCommand(const Arguments& arguments);
 
 }  // namespace align::cli

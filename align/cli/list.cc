@@ -1,8 +1,11 @@
-// `align list losses`: the registries as text and as Markdown.
+// `align list losses` and `align list models`: the registries as text and as
+// Markdown.
 
 #include <cstdio>
 
 #include "align/cli/inspect.h"
+#include "align/models/gguf_family.h"
+#include "align/models/model_family.h"
 #include "losses/registry.h"
 
 namespace align::cli {
@@ -165,6 +168,29 @@ void PrintMarkdown(const std::vector<Kind>& kinds) {
   }
 }
 
+// What each family is called in transformers and in llama.cpp.
+absl::Status ListModels(const Arguments& arguments) {
+  const bool markdown = arguments.Has("markdown");
+  if (arguments.positional.size() > 1) {
+    return InvalidArgument("list models: '" + arguments.positional[1] +
+                           "'; expected nothing more");
+  }
+  if (markdown) {
+    std::printf("| model_type | language model | reward model | llama.cpp |\n");
+    std::printf("|---|---|---|---|\n");
+  }
+  for (const ModelFamily* family : ModelFamilies()) {
+    const GgufFamily* gguf = FindGgufFamily(family->family);
+    const std::string type(family->model_type), name(family->language_model),
+        reward(family->sequence_classifier),
+        exported(gguf == nullptr ? "-" : gguf->architecture);
+    std::printf(
+        markdown ? "| `%s` | `%s` | `%s` | %s |\n" : "%-12s %-24s %-36s %s\n",
+        type.c_str(), name.c_str(), reward.c_str(), exported.c_str());
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ListCommand(const Arguments& arguments) {
@@ -173,8 +199,10 @@ absl::Status ListCommand(const Arguments& arguments) {
     return InvalidArgument(std::string("expected what to list. Usage: ") +
                            kListUsage);
   }
+  if (words[0] == "models") return ListModels(arguments);
   if (words[0] != "losses") {
-    return InvalidArgument(losses::UnknownName("list", words[0], {"losses"}));
+    return InvalidArgument(
+        losses::UnknownName("list", words[0], {"losses", "models"}));
   }
   const std::vector<Kind> kinds = Kinds();
   if (words.size() == 1) {

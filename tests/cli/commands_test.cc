@@ -1,5 +1,6 @@
 // Every command on tiny inputs, as a user runs it.
 
+#include "align/models/model_family.h"
 #include "losses/registry.h"
 #include "tests/cli/cli_fixture.h"
 
@@ -71,6 +72,20 @@ TEST_F(CliTest, ListLossesHasEveryRegistryAndItsOptions) {
   EXPECT_THAT(Output({"list", "losses", "rloo"}),
               ::testing::AllOf(HasSubstr("kind: loss on sampled replies"),
                                HasSubstr("kind: advantages")));
+}
+
+TEST_F(CliTest, ListModelsHasEveryFamilyAndWhereItCanGo) {
+  const std::string list = Output({"list", "models"});
+  const std::string table = Output({"list", "models", "--markdown"});
+  for (const ModelFamily* family : ModelFamilies()) {
+    EXPECT_THAT(list, HasSubstr(std::string(family->language_model)));
+    EXPECT_THAT(table,
+                HasSubstr("| `" + std::string(family->model_type) + "` | `" +
+                          std::string(family->language_model) + "` | `"));
+  }
+  EXPECT_THAT(list, HasSubstr("qwen2"));
+  ExpectRefused({"list", "modles"},
+                {"did you mean 'models'? Known: losses, models"});
 }
 
 TEST_F(CliTest, ImportSaysWhatItTookAndDropped) {
