@@ -89,11 +89,15 @@ class Pool {
   void Extend(int64_t bytes) {
     const std::lock_guard<std::mutex> lock(mutex_);
     bytes = RoundUp(bytes, kHugePage);
-    char* const block = FromTop(bytes);
+    // FromTop starts at an idle block that touches the top.
+    const int64_t touched = IdleAtTop();
+    char* const block = FromTop(touched + bytes);
     // Also where a huge page could not be had.
-    for (int64_t i = 0; i < bytes; i += kSmallPage) block[i] = 0;
-    stats_.idle_bytes += bytes;
-    Remember(block, bytes);
+    for (int64_t i = touched; i < touched + bytes; i += kSmallPage) {
+      block[i] = 0;
+    }
+    stats_.idle_bytes += touched + bytes;
+    Remember(block, touched + bytes);
   }
 
   void Trim() {
@@ -103,12 +107,11 @@ class Pool {
       const int64_t whole = (block + bytes - first) / kHugePage * kHugePage;
       if (whole > 0) madvise(first, whole, MADV_DONTNEED);
     }
-    if (by_address_.empty()) return;
-    const auto last = std::prev(by_address_.end());
-    if (last->first + last->second != range_.begin + top_) return;
-    top_ -= last->second;
-    stats_.idle_bytes -= last->second;
-    Forget(last);
+    const int64_t idle = IdleAtTop();
+    if (idle == 0) return;
+    top_ -= idle;
+    stats_.idle_bytes -= idle;
+    Forget(std::prev(by_address_.end()));
   }
 
   StorageStats stats() {
@@ -142,16 +145,17 @@ class Pool {
     return block;
   }
 
+  // Bytes of an idle block that ends where the range does.
+  int64_t IdleAtTop() const {
+    if (by_address_.empty()) return 0;
+    const auto last = std::prev(by_address_.end());
+    return last->first + last->second == range_.begin + top_ ? last->second : 0;
+  }
+
   // Moves the top of the range up, over an idle block that touches it.
   char* FromTop(int64_t bytes) {
     if (range_.begin == nullptr) range_ = Reserve();
-    int64_t start = top_;
-    if (!by_address_.empty()) {
-      const auto last = std::prev(by_address_.end());
-      if (last->first + last->second == range_.begin + top_) {
-        start -= last->second;
-      }
-    }
+    const int64_t start = top_ - IdleAtTop();
     if (bytes > range_.bytes - start) throw std::bad_alloc();
     if (start < top_) {
       stats_.idle_bytes -= top_ - start;

@@ -20,7 +20,7 @@ class LargestBatchReserve {
 
  private:
   int64_t largest_rows_;
-  int64_t peak_before_ = GetStorageStats().peak_bytes;
+  StorageStats before_ = GetStorageStats();
   bool done_ = false;
 };
 
