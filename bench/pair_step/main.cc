@@ -246,9 +246,14 @@ absl::StatusOr<Run> Train(const Settings& s, const Kind& kind,
   }
   Run run;
   std::optional<ProfileRun> profiled;
+  // Rows of the blocks and of the logits, which take about as much memory.
+  const auto size = [](const PreferenceBatch& batch) {
+    return batch.packed.rows() +
+           static_cast<int64_t>(batch.packed.scored.size());
+  };
   int64_t largest = 0;
   for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
-    largest = std::max(largest, MakeBatch(pairs, s, step).packed.rows());
+    largest = std::max(largest, size(MakeBatch(pairs, s, step)));
   }
   train::LargestBatchReserve reserve(largest);
   for (int64_t step = 0; step < static_cast<int64_t>(s.steps); ++step) {
@@ -267,7 +272,7 @@ absl::StatusOr<Run> Train(const Settings& s, const Kind& kind,
     };
     ALIGN_RETURN_IF_ERROR(
         train::RunLoop({.max_steps = 1}, once, stores, optimizer, {}).status());
-    reserve.AfterBatch(batch.packed.rows());
+    reserve.AfterBatch(size(batch));
     run.seconds.push_back(Seconds(start));
     run.allocations.push_back(GetStorageStats().system_allocations -
                               allocations);
