@@ -80,15 +80,20 @@ ours() {  # MODE PRECISION OUT
 torch_missing=
 if [[ ! -e $torch ]]; then
   torch_missing="$torch is not there: name the script with --torch"
-elif ! python3 -c 'import torch' 2> /dev/null; then
-  torch_missing='apt-get install python3-torch libopenblas0-pthread'
+else
+  # Another Python may stand before the distribution's.
+  for python in python3 /usr/bin/python3 ''; do
+    "$python" -c 'import torch' 2> /dev/null && break
+  done
+  [[ -n $python ]] ||
+    torch_missing='apt-get install python3-torch libopenblas0-pthread'
 fi
 
 peer() {  # MODE PRECISION OUT
   local bf16=()
   [[ $2 == bf16 ]] && bf16=(--bf16)
   # Debian's OpenBLAS takes new AMD cores for Haswell; this is kind to the peer.
-  OPENBLAS_CORETYPE=SkylakeX python3 bench/torch_total.py "$torch" \
+  OPENBLAS_CORETYPE=SkylakeX "$python" bench/torch_total.py "$torch" \
     --threads "$threads" --mode "$1" "${bf16[@]}" | tail -n 1 >> "$3"
 }
 
