@@ -7,11 +7,10 @@ void LargestBatchReserve::AfterBatch(int64_t rows) {
   done_ = true;
   const StorageStats stats = GetStorageStats();
   // An older peak says nothing of this batch.
-  if (stats.peak_bytes <= before_.peak_bytes) return;
-  // Over what stood before: moments and kept copies may be younger than the
-  // peak.
+  if (stats.peak_bytes <= peak_before_) return;
+  // What stays after the batch, moments and kept copies, stood at its peak too.
   const double activations =
-      static_cast<double>(stats.peak_bytes - before_.bytes_in_use);
+      static_cast<double>(stats.peak_bytes - stats.bytes_in_use);
   const double needed = activations * static_cast<double>(largest_rows_) /
                         static_cast<double>(rows);
   ReserveStorage(static_cast<int64_t>(needed) - stats.idle_bytes);

@@ -20,7 +20,7 @@ class LargestBatchReserve {
 
  private:
   int64_t largest_rows_;
-  StorageStats before_ = GetStorageStats();
+  int64_t peak_before_ = GetStorageStats().peak_bytes;
   bool done_ = false;
 };
 

@@ -17,8 +17,8 @@ TEST(LargestBatchReserve, LargerBatchesTakeNothingMoreFromTheSystem) {
   TrimStorage();
   ResetStoragePeak();
   LargestBatchReserve reserve(/*largest_rows=*/5);
+  const Storage moments = AllocateStorage(kRow);
   Compute(2);
-  const Storage moments = AllocateStorage(kRow);  // younger than the peak
   reserve.AfterBatch(2);
   const StorageStats reserved = GetStorageStats();
   EXPECT_GE(reserved.idle_bytes, StorageBytes(5 * kRow));
