@@ -36,19 +36,23 @@ inline Eigen::ArrayXd Sigmoid(const Eigen::ArrayXd& x) {
 // stay and gradients are 0.
 constexpr double kMaxExponent = 700;
 
+// log(1 + e) for e in [0, 1], given 1 / (1 + e): the log of the rounded sum
+// and, to first order, of what the sum lost. log1p's digits without its
+// branches, which no processor can foresee.
+inline double Log1pUnit(double e, double inverse) {
+  const double sum = 1.0 + e;
+  return std::log(sum) + (e - (sum - 1.0)) * inverse;
+}
+
 // sigmoid(x), sigmoid(-x) and their logarithms from one exp and one log.
 struct LogisticValues {
   double p, q;          // sigmoid(x), sigmoid(-x) = 1 - p
   double log_p, log_q;  // both finite for finite x
 };
-// `e` is exp(-|x|), for callers that have it already. log(1 + e) is the log of
-// the rounded sum and, to first order, of what the sum lost: log1p's digits
-// without its branches, which no processor can foresee.
+// `e` is exp(-|x|), for callers that have it already.
 inline LogisticValues Logistic(double x, double e) {
-  const double sum = 1.0 + e;
-  const double large = 1.0 / sum, small = e * large;
-  const double lost = e - (sum - 1.0);
-  const double log_large = -(std::log(sum) + lost * large);
+  const double large = 1.0 / (1.0 + e), small = e * large;
+  const double log_large = -Log1pUnit(e, large);
   const double log_small = log_large - std::abs(x);
   return x >= 0 ? LogisticValues{large, small, log_large, log_small}
                 : LogisticValues{small, large, log_small, log_large};

@@ -42,18 +42,23 @@ inline Odds OddsOf(double x) {
   return {low, e.exp, -e.exp_minus_1};
 }
 
-// x = log odds(w) - log odds(l) with sigmoid(x) and log sigmoid(x): one
-// logarithm for both complements, and exp(-|x|) without an exponential as the
-// ratio of the odds, unless a probability is too small to have all its digits.
+// x = log odds(w) - log odds(l), log sigmoid(x) and sigmoid(-x): one logarithm
+// for both complements, and exp(-|x|) without an exponential as the ratio of
+// the odds, unless a probability is too small to have all its digits.
 struct OddsRatio {
-  double log;
-  LogisticValues logistic;
+  double log, log_sigmoid, slope;
 };
 inline OddsRatio OddsRatioOf(const Odds& w, const Odds& l) {
   const double x = w.log_p - l.log_p - std::log(w.complement / l.complement);
-  if (std::min(w.log_p, l.log_p) < -600) return {x, Logistic(x)};
+  if (std::min(w.log_p, l.log_p) < -600) {
+    const LogisticValues s = Logistic(x);
+    return {x, s.log_p, s.q};
+  }
   const double a = w.p * l.complement, b = l.p * w.complement;
-  return {x, Logistic(x, std::min(a, b) / std::max(a, b))};
+  const double most = std::max(a, b), inverse = 1 / (a + b);
+  return {x,
+          std::min(x, 0.0) - Log1pUnit(std::min(a, b) / most, most * inverse),
+          b * inverse};
 }
 
 // ORPO: NLL of the chosen reply and the odds ratio of mean log-probs, with
@@ -78,10 +83,10 @@ inline PairLossResult OrpoPairLoss(const PairInputs& in,
     const Odds w = OddsOf(chosen[i]), l = OddsOf(rejected[i]);
     const OddsRatio odds = OddsRatioOf(w, l);
     difference[i] = odds.log;
-    ratio[i] = odds.logistic.log_p;
-    out.loss[i] = -options.beta * odds.logistic.log_p;
+    ratio[i] = odds.log_sigmoid;
+    out.loss[i] = -options.beta * odds.log_sigmoid;
     // d log odds / d log p = 1 / (1 - p), and 0 where it is held.
-    const double slope = -options.beta * odds.logistic.q;
+    const double slope = -options.beta * odds.slope;
     if (chosen[i] <= kHighestMeanLogProb) {
       out.d_policy_chosen[i] = slope / (w.complement * chosen_tokens[i]);
     }
