@@ -33,6 +33,7 @@
 #include "align/train/sft_objective.h"
 #include "align/train/workspace.h"
 #include "bench/bench_model.h"
+#include "bench/settings_program.h"
 #include "losses/options.h"
 
 namespace align::bench {
@@ -380,51 +381,23 @@ absl::Status Measure(const Settings& s, const cli::Arguments& arguments) {
 }  // namespace align::bench
 
 int main(int argc, char** argv) {
-  namespace cli = align::cli;
-  const auto run = [&]() -> absl::Status {
-    align::bench::Settings settings;
-    align::losses::OptionList numbers;
-    settings.Describe(numbers);
-    cli::Command command{
-        .name = "pair_step",
-        .usage = "pair_step [--mode dpo] [--pairs_file FILE] ...",
-        .summary = "Seconds and memory of training steps on pairs.",
-        .flags = {{"mode", "MODE", "dpo or sft (dpo)"},
-                  {"precision", "TYPE", "auto, f32 or bf16 (f32)"},
-                  {"recompute", "",
-                   "blocks are computed again on the way back"},
-                  {"profile", "", "prints where the time goes"},
-                  {"trace", "FILE", "writes it as a trace for Chrome"},
-                  {"pairs_file", "FILE",
-                   "JSON list of pairs of token ids (random ones)"}},
-        .run = nullptr};
-    for (const auto& number : numbers.options()) {
-      command.flags.push_back(
-          {number.name, "X", number.doc + " (" + number.default_text + ")"});
-    }
-    ALIGN_ASSIGN_OR_RETURN(
-        const cli::Arguments arguments,
-        cli::ParseArguments(command, {argv + 1, argv + std::max(argc, 1)}));
-    if (arguments.Has("help")) {
-      std::fputs(cli::CommandHelp(command).c_str(), stdout);
-      return absl::OkStatus();
-    }
-    for (const auto& number : numbers.options()) {
-      if (!arguments.Has(number.name)) continue;
-      const std::string text = arguments.Get(number.name, "");
-      if (!number.set(text)) {
-        return align::InvalidArgument("--" + number.name + " " + text +
-                                      ": expected " + number.allowed);
-      }
-    }
-    ALIGN_ASSIGN_OR_RETURN(
-        const int64_t threads,
-        arguments.GetInteger("threads", align::Threads(), 1, 1024));
-    align::SetThreads(static_cast<int>(threads));
-    return align::bench::Measure(settings, arguments);
-  };
-  const absl::Status status = run();
-  if (status.ok()) return 0;
-  std::fprintf(stderr, "pair_step: %s\n", align::Message(status).c_str());
-  return 2;
+  align::bench::Settings settings;
+  align::losses::OptionList numbers;
+  settings.Describe(numbers);
+  return align::bench::RunSettingsProgram(
+      argc, argv,
+      {.name = "pair_step",
+       .usage = "pair_step [--mode dpo] [--pairs_file FILE] ...",
+       .summary = "Seconds and memory of training steps on pairs.",
+       .flags = {{"mode", "MODE", "dpo or sft (dpo)"},
+                 {"precision", "TYPE", "auto, f32 or bf16 (f32)"},
+                 {"recompute", "", "blocks are computed again on the way back"},
+                 {"profile", "", "prints where the time goes"},
+                 {"trace", "FILE", "writes it as a trace for Chrome"},
+                 {"pairs_file", "FILE",
+                  "JSON list of pairs of token ids (random ones)"}},
+       .run = nullptr},
+      numbers, [&](const align::cli::Arguments& arguments) {
+        return align::bench::Measure(settings, arguments);
+      });
 }
