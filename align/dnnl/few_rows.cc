@@ -15,7 +15,8 @@ namespace align {
 #if defined(__AVX512F__)
 namespace {
 
-constexpr int64_t kMaxRows = 4;
+// Rows whose sums stay in registers, beside four vectors of b.
+constexpr int64_t kGroupRows = 6;
 constexpr int64_t kLanes = 16;
 // A step down a block, one row or one pair of rows, is this far.
 constexpr int64_t kStepBytes = ColumnBlocks::kCols * 4;
@@ -43,10 +44,12 @@ struct Bf16Step {
 };
 #endif
 
-// c [R, cols] = a [R, k] times up to C * 16 columns from `b` on.
+// c [R, cols] = a [R, k] times up to C * 16 columns from `b` on. With every
+// step down b a line from `ahead` on is asked for, if there is one.
 template <class Step, int R, int C>
 void Columns(const typename Step::Value* a, int64_t k, int64_t k_block,
-             const char* b, int64_t cols, int64_t n, float* c) {
+             const char* b, int64_t cols, int64_t n, const char* ahead,
+             float* c) {
   __m512 total[R][C];
   for (int64_t begin = 0; begin < k; begin += k_block) {
     __m512 sum[R][C];
@@ -57,7 +60,10 @@ void Columns(const typename Step::Value* a, int64_t k, int64_t k_block,
     int64_t row = begin;
     for (; row + Step::kRows <= end; row += Step::kRows) {
       const char* at = b + row / Step::kRows * kStepBytes;
-#pragma GCC unroll 4
+      if (ahead != nullptr) {
+        _mm_prefetch(ahead + row / Step::kRows * 64, _MM_HINT_T0);
+      }
+#pragma GCC unroll 8
       for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
         for (int j = 0; j < C; ++j) {
@@ -89,30 +95,40 @@ void Columns(const typename Step::Value* a, int64_t k, int64_t k_block,
   }
 }
 
-// Halves [begin, end) of the blocks of b.
-template <class Step, int R>
-void Halves(const void* a, const ColumnBlocks& b, int64_t k_block,
+template <class Step, int C>
+constexpr decltype(&Columns<Step, 1, C>) kByRows[kGroupRows] = {
+    Columns<Step, 1, C>, Columns<Step, 2, C>, Columns<Step, 3, C>,
+    Columns<Step, 4, C>, Columns<Step, 5, C>, Columns<Step, 6, C>};
+
+// Halves [begin, end) of the blocks of b, each for all m rows, a group after
+// the other: the first reads it from memory, the others from the cache, and
+// they ask for what comes after it, a quarter of it each.
+template <class Step>
+void Halves(const void* a, int64_t m, const ColumnBlocks& b, int64_t k_block,
             int64_t begin, int64_t end, float* c) {
   const auto* rows = static_cast<const typename Step::Value*>(a);
+  const int64_t groups = (m + kGroupRows - 1) / kGroupRows;
   for (int64_t half = begin; half < end;) {
     const bool whole = half % 2 == 0 && half + 1 < end;
     const char* block = static_cast<const char*>(b.data) +
                         half / 2 * b.block_bytes() + half % 2 * kHalfCols * 4;
     const int64_t col = half * kHalfCols;
-    const auto columns = whole ? Columns<Step, R, 4> : Columns<Step, R, 2>;
-    columns(rows, b.k, k_block, block,
-            std::min(b.n - col, whole ? 2 * kHalfCols : kHalfCols), b.n,
-            c + col);
+    const int64_t cols = std::min(b.n - col, whole ? 2 * kHalfCols : kHalfCols);
     half += whole ? 2 : 1;
+    const bool more = half < end;
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t first = m * group / groups;
+      const int64_t count = m * (group + 1) / groups - first;
+      const char* ahead = nullptr;
+      if (more && group > 0 && group <= 4) {
+        ahead = block + b.block_bytes() + (group - 1) * b.block_bytes() / 4;
+      }
+      const auto columns =
+          (whole ? kByRows<Step, 4> : kByRows<Step, 2>)[count - 1];
+      columns(rows + first * b.k, b.k, k_block, block, cols, b.n, ahead,
+              c + first * b.n + col);
+    }
   }
-}
-
-template <class Step>
-void HalvesOf(const void* a, int64_t m, const ColumnBlocks& b, int64_t k_block,
-              int64_t begin, int64_t end, float* c) {
-  static constexpr decltype(&Halves<Step, 1>) kByRows[kMaxRows] = {
-      Halves<Step, 1>, Halves<Step, 2>, Halves<Step, 3>, Halves<Step, 4>};
-  kByRows[m - 1](a, b, k_block, begin, end, c);
 }
 
 }  // namespace
@@ -123,7 +139,9 @@ int64_t MaxFewRows(Precision precision) {
 #else
   constexpr bool kHasBf16 = false;
 #endif
-  return precision == Precision::kF32 || kHasBf16 ? kMaxRows : 0;
+  // As many rows as stay in the L2 cache beside a block of b.
+  if (precision == Precision::kF32) return 64;
+  return kHasBf16 ? 128 : 0;
 }
 
 void MultiplyFewRows(const void* a, int64_t m, const ColumnBlocks& b,
@@ -136,10 +154,10 @@ void MultiplyFewRows(const void* a, int64_t m, const ColumnBlocks& b,
     const int64_t begin = halves * part / parts;
     const int64_t end = halves * (part + 1) / parts;
     if (b.precision == Precision::kF32) {
-      return HalvesOf<F32Step>(a, m, b, k_block, begin, end, c);
+      return Halves<F32Step>(a, m, b, k_block, begin, end, c);
     }
 #if defined(__AVX512BF16__)
-    HalvesOf<Bf16Step>(a, m, b, k_block, begin, end, c);
+    Halves<Bf16Step>(a, m, b, k_block, begin, end, c);
 #endif
   });
 }

@@ -1,8 +1,10 @@
 #pragma once
 
-// Private to align/dnnl: products of very few rows with a matrix that oneDNN
-// packed. Such a product only reads the matrix, and this kernel reads it as
-// fast as memory gives it, which oneDNN's does not.
+// Private to align/dnnl: products of few rows with a matrix that oneDNN packed.
+// With very few rows such a product only reads the matrix, and this kernel
+// reads it as fast as memory gives it; with more it reads ahead while it
+// multiplies, and shares even a narrow matrix evenly among threads. oneDNN's
+// does neither.
 
 #include <cstdint>
 

@@ -56,9 +56,9 @@ double PackedProductSeconds(int64_t m, int64_t k, int64_t n,
   std::vector<float> c(m * n);
   return LeastSeconds(tries, [&] {
     if (precision == Precision::kBf16) {
-      packed.Multiply(rounded.data(), m, c.data());
+      packed.MultiplyInOneCall(rounded.data(), m, c.data());
     } else {
-      packed.Multiply(a.data(), m, c.data());
+      packed.MultiplyInOneCall(a.data(), m, c.data());
     }
   });
 }

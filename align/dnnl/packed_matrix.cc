@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -160,27 +162,45 @@ void PackedMatrix::RunInParts(const void* a, int64_t m, float* c) const {
   });
 }
 
-// The k_block with which MultiplyFewRows gives this matrix' products the bits
-// that oneDNN gives them, found by comparing all columns; 0: none.
+// The k_block with which MultiplyFewRows gives products of this matrix' shape
+// the bits that oneDNN gives them, found by comparing all columns; 0: none.
+int64_t PackedMatrix::FindFewRowsBlock() const {
+  if (!PackedRowsExact(precision_)) return 0;
+  // This matrix' own values may be zeros, which agree with anything.
+  const std::vector<float> b = ProbeValues(k_ * n_, 7);
+  const PackedMatrix probe(RowMajor(b.data(), k_, n_), precision_);
+  const std::vector<float> values = ProbeValues(k_, 11);
+  const std::vector<Bf16> truncated = Truncated(values);
+  const void* row = values.data();
+  if (precision_ == Precision::kBf16) row = truncated.data();
+  std::vector<float> expected(n_), c(n_);
+  probe.RunWhole(row, 1, expected.data(), /*accumulate=*/false);
+  for (const int64_t block : {int64_t{1024}, int64_t{512}, k_}) {
+    MultiplyFewRows(row, 1, {probe.data_.get(), k_, n_, precision_}, block,
+                    c.data());
+    if (std::memcmp(c.data(), expected.data(), n_ * sizeof(float)) == 0) {
+      return block;
+    }
+  }
+  return 0;
+}
+
+// The same, found once for all matrices of a shape.
 int64_t PackedMatrix::FewRowsBlock() const {
   std::call_once(layout_->few_rows_once, [&] {
-    if (!PackedRowsExact(precision_)) return;
-    const std::vector<float> values = ProbeValues(k_, 11);
-    const std::vector<Bf16> truncated = Truncated(values);
-    const void* row = values.data();
-    if (precision_ == Precision::kBf16) row = truncated.data();
-    std::vector<float> expected(n_), c(n_);
-    RunWhole(row, 1, expected.data(), /*accumulate=*/false);
-    for (const int64_t block : {int64_t{1024}, int64_t{512}, k_}) {
-      MultiplyFewRows(row, 1, {data_.get(), k_, n_, precision_}, block,
-                      c.data());
-      if (std::memcmp(c.data(), expected.data(), n_ * sizeof(float)) == 0) {
-        layout_->few_rows_block = block;
-        return;
-      }
-    }
+    static std::mutex mutex;
+    static auto& blocks =
+        *new std::map<std::tuple<Precision, int64_t, int64_t>, int64_t>();
+    const std::lock_guard<std::mutex> lock(mutex);
+    const auto [at, is_new] = blocks.try_emplace({precision_, k_, n_}, 0);
+    if (is_new) at->second = FindFewRowsBlock();
+    layout_->few_rows_block = at->second;
   });
   return layout_->few_rows_block;
+}
+
+void PackedMatrix::MultiplyInOneCall(const void* a, int64_t m, float* c) const {
+  RunWhole(a, m, c, /*accumulate=*/false);
 }
 
 void PackedMatrix::Multiply(const float* a, int64_t m, float* c,

@@ -39,12 +39,18 @@ class PackedMatrix {
   void Multiply(const Bf16* a, int64_t m, float* c,
                 bool accumulate = false) const;
 
+  // C = A B by a single call of oneDNN for A of this matrix' precision, on the
+  // kernel and threads of its choice: what Multiply's speed is measured
+  // against.
+  void MultiplyInOneCall(const void* a, int64_t m, float* c) const;
+
  private:
   struct Layout;
   PackedMatrix(int64_t k, int64_t n, Precision precision);
   void Run(const void* a, int64_t m, float* c, bool accumulate) const;
   void RunWhole(const void* a, int64_t m, float* c, bool accumulate) const;
   void RunInParts(const void* a, int64_t m, float* c) const;
+  int64_t FindFewRowsBlock() const;
   int64_t FewRowsBlock() const;
 
   // Of oneDNN alone: see PackedRowsExact.

@@ -145,9 +145,9 @@ class Products {
     return Seconds([&] {
       for (const PackedMatrix& b : matrices_) {
         if (precision_ == Precision::kBf16) {
-          b.Multiply(rounded_.data(), rows_, c_.data());
+          b.MultiplyInOneCall(rounded_.data(), rows_, c_.data());
         } else {
-          b.Multiply(a_.data(), rows_, c_.data());
+          b.MultiplyInOneCall(a_.data(), rows_, c_.data());
         }
       }
     });
