@@ -2,7 +2,8 @@
 # Builds the benches, runs them beside every peer that is there, in turn, and
 # prints a table of ratios with pass or falls short by row; writes
 # bench/results.json and bench/results.md. What is absent is named with what
-# installs it.
+# installs it. Rows of parts that are left out stay as they were, if they are of
+# the same machine.
 #
 #   bench/run.sh [--pairs FILE] [--torch SCRIPT] [--gguf FILE] [--runs N]
 #                [--threads N] [--hh FILE] [--stories DIR] [--texts FILE]
@@ -49,7 +50,7 @@ while (($# > 0)); do
     --texts) texts=$2 ;;
     --lexicon) lexicon=$2 ;;
     --only) only=$2 ;;
-    *) sed -n '2,26p' "$0"; exit 2 ;;
+    *) sed -n '2,28p' "$0"; exit 2 ;;
   esac
   shift 2
 done
@@ -89,13 +90,19 @@ else
     torch_missing='apt-get install python3-torch libopenblas0-pthread'
 fi
 
-peer() {  # MODE PRECISION OUT
+# Debian's OpenBLAS takes new AMD cores for Haswell, and glibc gives the memory
+# of every large tensor back to the system, to be cleared and mapped anew a
+# moment later: the peer is told better, but for its memory, which is that of a
+# run with glibc's own settings.
+peer() {  # MODE PRECISION OUT [SETTING...]
   local bf16=()
   [[ $2 == bf16 ]] && bf16=(--bf16)
-  # Debian's OpenBLAS takes new AMD cores for Haswell; this is kind to the peer.
-  OPENBLAS_CORETYPE=SkylakeX "$python" bench/torch_total.py "$torch" \
+  env OPENBLAS_CORETYPE=SkylakeX "${@:4}" \
+    "$python" bench/torch_total.py "$torch" \
     --threads "$threads" --mode "$1" "${bf16[@]}" | tail -n 1 >> "$3"
 }
+keep_heap=(MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
+  MALLOC_TOP_PAD_=268435456)
 
 median() { jq -s "[.[] | .$1] | sort | .[length / 2 | floor]" "$2"; }
 range() {
@@ -103,10 +110,14 @@ range() {
 }
 
 rows=$work/rows.json
+touch "$rows"
+date=$(date -u +%F)
 row() {  # WHAT MEASURED TARGET|null UNIT NOTE
-  jq -n --arg what "$1" --argjson value "$2" --argjson target "$3" \
+  jq -n --arg part "$part" --arg date "$date" --argjson runs "$runs" \
+    --arg what "$1" --argjson value "$2" --argjson target "$3" \
     --arg unit "$4" --arg note "$5" \
-    '{what: $what, value: $value, target: $target, unit: $unit, note: $note,
+    '{part: $part, date: $date, runs: $runs,
+      what: $what, value: $value, target: $target, unit: $unit, note: $note,
       pass: (if $target == null then null
              elif $unit == "of the peer'\''s memory" or $unit == "s"
              then $value <= $target else $value >= $target end)}' >> "$rows"
@@ -117,7 +128,7 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
   for ((i = 0; i < runs; ++i)); do
     echo "$1 $2: run $((i + 1)) of $runs" >&2
     ours "$1" "$2" "$a"
-    if [[ -z $torch_missing ]]; then peer "$1" "$2" "$b"; fi
+    [[ -n $torch_missing ]] || peer "$1" "$2" "$b" "${keep_heap[@]}"
   done
   if [[ $1 == dpo ]]; then
     local share=0.70
@@ -131,10 +142,14 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
   row "$1 step, $2" "$(jq -n "$u / $t")" "$3" "times PyTorch" \
     "ours $(range total_s "$a") s, PyTorch $(range total_s "$b") s"
   [[ $1 == dpo ]] || return 0
+  echo "$1 $2: the peer's memory" >&2
+  peer "$1" "$2" "$b.plain"
   row "peak memory, $1 step, $2" \
-    "$(jq -n "$(median peak_rss_gb "$a") / $(median peak_rss_gb "$b")")" 0.25 \
-    "of the peer's memory" \
-    "ours $(range peak_rss_gb "$a") GB, PyTorch $(range peak_rss_gb "$b") GB"
+    "$(jq -n "$(median peak_rss_gb "$a") / $(median peak_rss_gb "$b.plain")")" \
+    0.25 "of the peer's memory" \
+    "ours $(range peak_rss_gb "$a") GB, PyTorch $(jq -r '
+      "\(.peak_rss_gb * 100 | round / 100) GB and \(.total_s | round) s in one run with glibc'"'"'s own settings"
+      ' "$b.plain")"
 }
 
 measure_steps() {
@@ -180,8 +195,9 @@ measure_methods() {
     > "$work/prompts.jsonl"
   "$bin/align" import "$work/prompts.jsonl" --out "$work/prompts.tfrecord" \
     > /dev/null
-  "$bin/align" bench "$stories" "$work/prompts.tfrecord" --gold "$lexicon" \
-    --eval-every 2 --seeds "$runs" --json "$json" > "$work/methods.txt"
+  # Steps of a model this small are short: a second thread would only wait.
+  OMP_NUM_THREADS=1 "$bin/align" bench "$stories" "$work/prompts.tfrecord" \
+    --gold "$lexicon" --eval-every 2 --seeds "$runs" --json "$json" > "$work/methods.txt"
   local key name scale
   while read -r key scale name; do
     row "PPO, times DPO: $name" "$(jq ".methods | .[1].$key.median /
@@ -238,7 +254,7 @@ measure_decode() {
   measure_decode_in f32
   measure_decode_in bf16
   if ! command -v llama-bench > /dev/null; then
-    missing+=("llama.cpp: llama-bench is not on PATH: build github.com/ggml-org/llama.cpp")
+    missing+=("llama.cpp: llama-bench is not on PATH: git clone https://github.com/ggml-org/llama.cpp && cmake -S llama.cpp -B llama.cpp/build && cmake --build llama.cpp/build --target llama-bench")
   elif [[ -z $gguf ]]; then
     missing+=("llama.cpp: name a model of the same shape with --gguf (align export)")
   else
@@ -251,27 +267,38 @@ for part in "${parts[@]}"; do
   if [[ -z $only || $only == "$part" ]]; then "measure_$part"; fi
 done
 
-matmul=$({ cat "$work"/ours_* 2> /dev/null || true; } |
-  jq -sr '.[0].peer // "align"')
-jq -s --arg cpu "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
-  --arg date "$(date -u +%F)" --argjson threads "$threads" \
-  --argjson runs "$runs" --arg matmul "$matmul" \
-  '{machine: $cpu, threads: $threads, runs: $runs, date: $date,
-    matmul: $matmul, rows: .}' "$rows" > bench/results.json
+matmul=$("$bin/align" --version)
+machine=$(jq -n \
+  --arg cpu "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
+  --argjson threads "$threads" --arg matmul "$matmul" \
+  '{machine: $cpu, threads: $threads, matmul: $matmul}')
+old=$(cat bench/results.json 2> /dev/null || echo '{}')
+table=
+[[ -e $work/methods.txt ]] && table=$(< "$work/methods.txt")
+# In the order of the parts; old rows where there are no new ones.
+jq -s --argjson machine "$machine" --argjson old "$old" --arg table "$table" \
+  --arg parts "${parts[*]}" '
+  . as $new
+  | ($old | if {machine, threads, matmul} == $machine then . else {} end) as $old
+  | $machine + {
+      rows: [($parts | split(" "))[] as $part
+        | ($new | map(select(.part == $part))) as $these
+        | if $these == [] then $old.rows // [] | map(select(.part == $part))
+          else $these end | .[]],
+      methods: (if $table == "" then $old.methods else $table end)}' \
+  "$rows" > "$work/results.json"
+mv "$work/results.json" bench/results.json
 jq -r '
   def two: . * 100 | round / 100;
-  "\(.machine), \(.threads) threads, \(.matmul), medians of \(.runs) runs, \(.date).",
-  "", "| work | measured | target | | min to max |", "|---|---|---|---|---|",
+  "\(.machine), \(.threads) threads, \(.matmul); medians.",
+  "", "| work | measured | target | | min to max | runs, date |",
+  "|---|---|---|---|---|---|",
   (.rows[] | "| \(.what) | \(.value | two) \(.unit) | \(.target // "-") | \(
      if .pass == null then "-" elif .pass then "pass" else "falls short" end
-     ) | \(.note) |")
+     ) | \(.note) | \(.runs), \(.date) |"),
+  (.methods // empty |
+    "", "DPO against PPO on the demo task:", "", "```", ., "```")
   ' bench/results.json > bench/results.md
-if [[ -e $work/methods.txt ]]; then
-  { printf '\nDPO against PPO on the demo task, %s seeds:\n\n```\n' "$runs"
-    cat "$work/methods.txt"
-    echo '```'
-  } >> bench/results.md
-fi
 cat bench/results.md
 if [[ -n $torch_missing && ${only:-steps} == steps ]]; then
   missing+=("rows beside PyTorch: $torch_missing")

@@ -7,6 +7,7 @@
 
 #include "align/base/threads.h"
 #include "align/config/parse.h"
+#include "align/dnnl/matmul.h"
 #include "losses/registry.h"
 
 namespace align::cli {
@@ -168,7 +169,7 @@ int RunProgram(const std::vector<std::string>& words) {
   std::signal(SIGTERM, OnInterrupt);
   const std::string first = words.empty() ? "" : words[0];
   if (first == "--version") {
-    std::puts("align " ALIGN_VERSION);
+    std::printf("align %s, %s\n", ALIGN_VERSION, DescribeMatmul().c_str());
     return 0;
   }
   const bool help = first == "--help" || first == "-h" || first == "help";

@@ -35,9 +35,10 @@ TEST_F(CliTest, HelpOfACommandShowsItsUsageAndFlags) {
   EXPECT_THAT(Output({"compare", "--help"}), HasSubstr("--dry-run"));
 }
 
-TEST_F(CliTest, VersionIsTheProjects) {
+TEST_F(CliTest, VersionIsTheProjectsAndWhatMultiplies) {
   EXPECT_THAT(Output({"--version"}),
-              ::testing::MatchesRegex("align [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+              ::testing::MatchesRegex("align [0-9]+\\.[0-9]+\\.[0-9]+, "
+                                      "oneDNN [0-9.]+, rows .+\n"));
 }
 
 // Every name of a registry, its source, its options with their defaults and
