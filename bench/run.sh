@@ -72,10 +72,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export OMP_NUM_THREADS=$threads OMP_WAIT_POLICY=passive
 
-ours() {  # MODE PRECISION OUT
+ours() {  # MODE PRECISION OUT [FLAG...]
   local file=()
   [[ -e $pairs ]] && file=(--pairs_file "$pairs")
-  "$bin/pair_step" --mode "$1" --precision "$2" "${file[@]}" >> "$3"
+  "$bin/pair_step" --mode "$1" --precision "$2" "${file[@]}" "${@:4}" >> "$3"
 }
 
 torch_missing=
@@ -152,9 +152,23 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
       ' "$b.plain")"
 }
 
+# Beside the step that keeps its activations, measured before.
+measure_recomputed() {  # PRECISION
+  local a=$work/ours_dpo_$1 b=$work/recomputed_$1 i
+  for ((i = 0; i < runs; ++i)); do
+    echo "dpo $1, recomputed: run $((i + 1)) of $runs" >&2
+    ours dpo "$1" "$b" --recompute
+  done
+  row "DPO step with activations recomputed, $1" \
+    "$(jq -n "$(median total_s "$b") / $(median total_s "$a")")" null \
+    "times the step without" \
+    "peak memory $(range peak_rss_gb "$b") GB, without $(range peak_rss_gb "$a") GB"
+}
+
 measure_steps() {
   measure_step dpo f32 12
   measure_step dpo bf16 14
+  measure_recomputed bf16
   # SFT has no row of its own without the peer.
   if [[ -z $torch_missing ]]; then
     measure_step sft f32 4
