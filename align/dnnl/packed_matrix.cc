@@ -15,6 +15,7 @@
 #include "align/dnnl/onednn.h"
 #include "align/dnnl/panels.h"
 #include "align/dnnl/probe.h"
+#include "align/dnnl/team_rows.h"
 
 namespace align {
 namespace {
@@ -49,6 +50,9 @@ std::vector<Bf16> Truncated(const std::vector<float>& values) {
   }
   return out;
 }
+
+// Rows for each thread of a team from which on they share rows.
+constexpr int64_t kTeamRows = 64;
 
 Storage AllocateBytes(int64_t bytes) {
   return AllocateStorage((bytes + 3) / int64_t{sizeof(float)});
@@ -114,11 +118,17 @@ void PackedMatrix::Run(const void* a, int64_t m, float* c,
       return MultiplyFewRows(a, m, {data_.get(), k_, n_, precision_},
                              FewRowsBlock(), c);
     }
-    if (TeamThreads() > 1 && PackedRowsExact(precision_)) {
+    // By columns the matrix is read once; many rows repay reading it again.
+    if (TeamThreads() > 1 && m < kTeamRows * TeamThreads() &&
+        PackedRowsExact(precision_)) {
       return RunInParts(a, m, c);
     }
   }
-  RunWhole(a, m, c, accumulate);
+  const int64_t width = k_ * (precision_ == Precision::kBf16 ? 2 : 4);
+  ForTeamRowParts(m, [&](int64_t begin, int64_t rows) {
+    RunWhole(static_cast<const char*>(a) + begin * width, rows, c + begin * n_,
+             accumulate);
+  });
 }
 
 void PackedMatrix::RunWhole(const void* a, int64_t m, float* c,
