@@ -51,6 +51,15 @@ std::vector<Bf16> Truncated(const std::vector<float>& values) {
   return out;
 }
 
+template <class T>
+void FillPanels(const MatrixView& b, T* panels) {
+  if (b.col_stride == 1) {
+    onednn::PackRows(b.data, b.row_stride, b.rows, b.cols, panels);
+  } else {
+    onednn::PackColumns(b.data, b.col_stride, b.rows, b.cols, panels);
+  }
+}
+
 // Rows for each thread of a team from which on they share rows.
 constexpr int64_t kTeamRows = 64;
 
@@ -63,7 +72,7 @@ Storage AllocateBytes(int64_t bytes) {
 struct PackedMatrix::Layout {
   dnnl::memory::desc desc;
   bool column_blocks;
-  bool panels;  // bf16 column blocks, which panels.h fills
+  bool panels;  // column blocks that panels.h fills
   // Found when first asked for: see FewRowsBlock.
   std::once_flag few_rows_once;
   int64_t few_rows_block = 0;
@@ -75,20 +84,18 @@ PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision)
   layout_ = std::make_unique<Layout>();
   layout_->desc = ChooseLayout(k, n, precision);
   layout_->column_blocks = layout_->desc == InColumnBlocks(k, n, precision);
-  layout_->panels = onednn::kPanelsPay && precision == Precision::kBf16 &&
-                    layout_->column_blocks;
+  layout_->panels = onednn::kPanelsPay && layout_->column_blocks;
   data_ = AllocateBytes(bytes());
 }
 
 PackedMatrix::PackedMatrix(const MatrixView& b, Precision precision)
     : PackedMatrix(b.rows, b.cols, precision) {
-  Bf16* panels = reinterpret_cast<Bf16*>(data_.get());
-  if (layout_->panels && b.col_stride == 1) {
-    onednn::PackRows(b.data, b.row_stride, k_, n_, panels);
-  } else if (layout_->panels && b.row_stride == 1) {
-    onednn::PackColumns(b.data, b.col_stride, k_, n_, panels);
-  } else {
+  if (!layout_->panels) {
     onednn::RunReorder(onednn::Strided(b), b.data, layout_->desc, data_.get());
+  } else if (precision == Precision::kBf16) {
+    FillPanels(b, reinterpret_cast<Bf16*>(data_.get()));
+  } else {
+    FillPanels(b, data_.get());
   }
 }
 
