@@ -13,6 +13,7 @@
 #include "align/dnnl/onednn.h"
 #include "align/dnnl/packed_matrix.h"
 #include "align/dnnl/probe.h"
+#include "align/dnnl/team_rows.h"
 
 namespace align {
 namespace {
@@ -171,7 +172,9 @@ void WholeDense(MatrixView a, MatrixView b, float* c, bool accumulate) {
     b_copy = DenseCopy(b);
     b = RowMajor(b_copy.get(), b.rows, b.cols);
   }
-  Call(a, b, c, b.cols, accumulate);
+  ForTeamRowParts(a.rows, [&](int64_t begin, int64_t rows) {
+    Call(RowRange(a, begin, rows), b, c + begin * b.cols, b.cols, accumulate);
+  });
 }
 
 void Whole(const MatrixView& a, const MatrixView& b, float* c, int64_t c_stride,

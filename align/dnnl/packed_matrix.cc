@@ -17,6 +17,7 @@
 #include "align/dnnl/onednn.h"
 #include "align/dnnl/panels.h"
 #include "align/dnnl/probe.h"
+#include "align/dnnl/team_rows.h"
 
 namespace align {
 namespace {
@@ -52,6 +53,18 @@ std::vector<Bf16> Truncated(const std::vector<float>& values) {
   return out;
 }
 
+template <class T>
+void FillPanels(const MatrixView& b, T* panels) {
+  if (b.col_stride == 1) {
+    onednn::PackRows(b.data, b.row_stride, b.rows, b.cols, panels);
+  } else {
+    onednn::PackColumns(b.data, b.col_stride, b.rows, b.cols, panels);
+  }
+}
+
+// Rows for each thread of a team from which on they share rows.
+constexpr int64_t kTeamRows = 64;
+
 Storage AllocateBytes(int64_t bytes) {
   return AllocateStorage((bytes + 3) / int64_t{sizeof(float)});
 }
@@ -61,7 +74,7 @@ Storage AllocateBytes(int64_t bytes) {
 struct PackedMatrix::Layout {
   dnnl::memory::desc desc;
   bool column_blocks;
-  bool panels;  // bf16 column blocks, which panels.h fills
+  bool panels;  // column blocks that panels.h fills
   // Found when first asked for: see FewRowsBlock.
   std::once_flag few_rows_once;
   int64_t few_rows_block = 0;
@@ -73,20 +86,18 @@ PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision)
   layout_ = std::make_unique<Layout>();
   layout_->desc = ChooseLayout(k, n, precision);
   layout_->column_blocks = layout_->desc == InColumnBlocks(k, n, precision);
-  layout_->panels = onednn::kPanelsPay && precision == Precision::kBf16 &&
-                    layout_->column_blocks;
+  layout_->panels = onednn::kPanelsPay && layout_->column_blocks;
   data_ = AllocateBytes(bytes());
 }
 
 PackedMatrix::PackedMatrix(const MatrixView& b, Precision precision)
     : PackedMatrix(b.rows, b.cols, precision) {
-  Bf16* panels = reinterpret_cast<Bf16*>(data_.get());
-  if (layout_->panels && b.col_stride == 1) {
-    onednn::PackRows(b.data, b.row_stride, k_, n_, panels);
-  } else if (layout_->panels && b.row_stride == 1) {
-    onednn::PackColumns(b.data, b.col_stride, k_, n_, panels);
-  } else {
+  if (!layout_->panels) {
     onednn::RunReorder(onednn::Strided(b), b.data, layout_->desc, data_.get());
+  } else if (precision == Precision::kBf16) {
+    FillPanels(b, reinterpret_cast<Bf16*>(data_.get()));
+  } else {
+    FillPanels(b, data_.get());
   }
 }
 
@@ -116,11 +127,17 @@ void PackedMatrix::Run(const void* a, int64_t m, float* c,
       return MultiplyFewRows(a, m, {data_.get(), k_, n_, precision_},
                              FewRowsBlock(), c);
     }
-    if (TeamThreads() > 1 && PackedRowsExact(precision_)) {
+    // By columns the matrix is read once; many rows repay reading it again.
+    if (TeamThreads() > 1 && m < kTeamRows * TeamThreads() &&
+        PackedRowsExact(precision_)) {
       return RunInParts(a, m, c);
     }
   }
-  RunWhole(a, m, c, accumulate);
+  const int64_t width = k_ * (precision_ == Precision::kBf16 ? 2 : 4);
+  ForTeamRowParts(m, [&](int64_t begin, int64_t rows) {
+    RunWhole(static_cast<const char*>(a) + begin * width, rows, c + begin * n_,
+             accumulate);
+  });
 }
 
 void PackedMatrix::RunWhole(const void* a, int64_t m, float* c,

@@ -1,10 +1,12 @@
 #pragma once
 
-// Private to align/dnnl: fills the layout of a bf16 right-hand side [K, N] that
+// Private to align/dnnl: fills the layout of a right-hand side [K, N] that
 // oneDNN's AVX-512 kernels read, few_rows.h's ColumnBlocks. Panels of 64
-// columns, rows two by two:
-//   out[n / 64][k / 32][k % 32 / 2][n % 64][k % 2], zero beyond K and N.
-// oneDNN's own reorder into it takes one element at a time.
+// columns, zero beyond K and N; in bf16 rows two by two:
+//   f32   out[n / 64][k / 16][k % 16][n % 64]
+//   bf16  out[n / 64][k / 32][k % 32 / 2][n % 64][k % 2].
+// oneDNN's own reorder into it takes one element at a time, or waits for lines
+// of memory one by one.
 
 #include <cstdint>
 
@@ -20,13 +22,16 @@ inline constexpr bool kPanelsPay = true;
 inline constexpr bool kPanelsPay = false;
 #endif
 
-// Bf16 of a whole layout.
-int64_t PanelsSize(int64_t k, int64_t n);
+// Elements of a whole layout.
+int64_t PanelsSize(int64_t k, int64_t n, Precision precision);
 
-// From rows, b[i * stride + j]; floats are rounded to nearest even.
+// From rows, b[i * stride + j]; for Bf16 floats are rounded to nearest even.
+void PackRows(const float* b, int64_t stride, int64_t k, int64_t n, float* out);
 void PackRows(const float* b, int64_t stride, int64_t k, int64_t n, Bf16* out);
 void PackRows(const Bf16* b, int64_t stride, int64_t k, int64_t n, Bf16* out);
 // From columns, b[j * stride + i].
+void PackColumns(const float* b, int64_t stride, int64_t k, int64_t n,
+                 float* out);
 void PackColumns(const float* b, int64_t stride, int64_t k, int64_t n,
                  Bf16* out);
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "align/base/check.h"
+#include "align/base/team.h"
 #include "align/models/recompute.h"
 #include "align/tensor/recompute.h"
 #include "align/tensor/tape.h"
@@ -51,12 +52,16 @@ Tensor Decoder::Walk(std::span<const int32_t> tokens, const Segments& segments,
   const auto rows = std::make_shared<const PackedRows>(
       PackedRows{segments, segments.Positions()});
   const bool again = recompute_activations_ && GradEnabled();
-  Tensor x = Embed(tokens, rows->positions);
-  for (int64_t layer = 0; layer < config().num_hidden_layers; ++layer) {
-    x = again ? RecomputedBlock(layer, x, rows, routers)
-              : PackedBlock(layer, x, *rows, routers);
-  }
-  return FinalNorm(x);
+  Tensor x;
+  WithTeam([&] {
+    x = Embed(tokens, rows->positions);
+    for (int64_t layer = 0; layer < config().num_hidden_layers; ++layer) {
+      x = again ? RecomputedBlock(layer, x, rows, routers)
+                : PackedBlock(layer, x, *rows, routers);
+    }
+    x = FinalNorm(x);
+  });
+  return x;
 }
 
 Tensor Decoder::PackedBlock(int64_t layer, const Tensor& x,

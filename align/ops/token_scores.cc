@@ -7,6 +7,7 @@
 
 #include "align/base/check.h"
 #include "align/base/profile.h"
+#include "align/base/team.h"
 #include "align/kernels/log_softmax.h"
 #include "align/ops/head_chunks.h"
 #include "align/ops/ops.h"
@@ -121,8 +122,9 @@ TokenScores ScoreTokens(const Tensor& hidden, const LogitHead& head,
   Scoring& s = *scoring;
   const bool recorded =
       GradEnabled() && (hidden.requires_grad() || head.requires_grad());
-  const std::vector<float> label_logits =
-      Forward(s, recorded && s.chunks.bytes() <= options.head_cache_mb << 20);
+  const bool keep = recorded && s.chunks.bytes() <= options.head_cache_mb << 20;
+  std::vector<float> label_logits;
+  WithTeam([&] { label_logits = Forward(s, keep); });
 
   TokenScores scores;
   scores.values = Tensor::Empty({options.entropy ? 2 : 1, s.count()});

@@ -5,6 +5,7 @@
 
 #include "align/base/check.h"
 #include "align/base/profile.h"
+#include "align/base/team.h"
 #include "align/tensor/impl.h"
 #include "align/tensor/tape_walk.h"
 
@@ -94,7 +95,7 @@ void Backward(std::span<const Root> roots) {
     for (size_t i = 0; i < root.seed.size(); ++i) grad[i] += root.seed[i];
     walk.Visit(root.output);
   }
-  walk.Run();
+  WithTeam([&] { walk.Run(); });
 }
 
 void Backward(const Tensor& output, std::span<const float> seed) {

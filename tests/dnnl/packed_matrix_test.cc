@@ -120,7 +120,7 @@ TEST(PackedMatrixTest, FewRowsAndTeamsGiveTheBitsOfManyRows) {
                                {33, 64},
                                {2100, 200},
                                {96, 20}}) {
-      constexpr int64_t kMany = 140;
+      constexpr int64_t kMany = 430;
       const std::vector<float> b = Random(k * n, 2), a = Random(kMany * k, 1);
       const std::vector<Bf16> rounded = Truncated(a);
       const PackedMatrix packed(RowMajor(b.data(), k, n), precision);
@@ -135,7 +135,8 @@ TEST(PackedMatrixTest, FewRowsAndTeamsGiveTheBitsOfManyRows) {
       };
       const std::vector<float> all = product(0, kMany);
       const auto check = [&](const std::string& where) {
-        for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 13, 33, 64, 65, 128}) {
+        for (const int64_t m :
+             {1, 2, 3, 4, 5, 6, 7, 8, 13, 33, 64, 65, 128, 200, 430}) {
           const int64_t first = kMany - m;
           EXPECT_EQ(std::memcmp(product(first, m).data(),
                                 all.data() + first * n, m * n * 4),

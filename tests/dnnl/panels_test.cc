@@ -33,10 +33,23 @@ uint16_t Rounded(float v) {
   return static_cast<uint16_t>(RoundedBf16Bits(std::bit_cast<uint32_t>(v)));
 }
 
-// The layout by its definition, one element at a time.
+// The layouts by their definition, one element at a time.
+std::vector<float> ExpectedFloats(const std::vector<float>& b, int64_t k,
+                                  int64_t n) {
+  std::vector<float> out(PanelsSize(k, n, Precision::kF32), 0.0f);
+  const int64_t blocks = (k + 15) / 16;
+  for (int64_t i = 0; i < k; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      const int64_t block = j / 64 * blocks + i / 16;
+      out[(block * 16 + i % 16) * 64 + j % 64] = b[i * n + j];
+    }
+  }
+  return out;
+}
+
 std::vector<uint16_t> Expected(const std::vector<float>& b, int64_t k,
                                int64_t n) {
-  std::vector<uint16_t> out(PanelsSize(k, n), 0);
+  std::vector<uint16_t> out(PanelsSize(k, n, Precision::kBf16), 0);
   const int64_t blocks = (k + 31) / 32;
   for (int64_t i = 0; i < k; ++i) {
     for (int64_t j = 0; j < n; ++j) {
@@ -48,10 +61,12 @@ std::vector<uint16_t> Expected(const std::vector<float>& b, int64_t k,
   return out;
 }
 
-void ExpectPanels(const std::vector<Bf16>& out,
-                  const std::vector<uint16_t>& expected) {
+template <class T, class U>
+void ExpectPanels(const std::vector<T>& out, const std::vector<U>& expected) {
+  static_assert(sizeof(T) == sizeof(U));
   ASSERT_EQ(out.size(), expected.size());
-  EXPECT_EQ(std::memcmp(out.data(), expected.data(), 2 * out.size()), 0);
+  EXPECT_EQ(std::memcmp(out.data(), expected.data(), sizeof(T) * out.size()),
+            0);
 }
 
 TEST(Panels, RowsAndColumnsLandWhereTheLayoutSays) {
@@ -65,7 +80,7 @@ TEST(Panels, RowsAndColumnsLandWhereTheLayoutSays) {
     const std::vector<float> b = Values(k, n);
     const std::vector<uint16_t> expected = Expected(b, k, n);
     // What was there before must not show through as padding.
-    const std::vector<Bf16> dirty(PanelsSize(k, n), Bf16{0x1234});
+    const std::vector<Bf16> dirty(expected.size(), Bf16{0x1234});
 
     std::vector<Bf16> out = dirty;
     PackRows(b.data(), n, k, n, out.data());
@@ -86,6 +101,14 @@ TEST(Panels, RowsAndColumnsLandWhereTheLayoutSays) {
     out = dirty;
     PackRows(halves.data(), n, k, n, out.data());
     ExpectPanels(out, expected);
+
+    const std::vector<float> floats = ExpectedFloats(b, k, n);
+    std::vector<float> unrounded(floats.size(), 5.0f);
+    PackRows(b.data(), n, k, n, unrounded.data());
+    ExpectPanels(unrounded, floats);
+    unrounded.assign(floats.size(), 5.0f);
+    PackColumns(columns.data(), k, k, n, unrounded.data());
+    ExpectPanels(unrounded, floats);
   }
 }
 
