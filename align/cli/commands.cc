@@ -5,8 +5,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <limits>
+#include <optional>
+#include <utility>
 
 #include "align/base/files.h"
+#include "align/base/thread_share.h"
 #include "align/base/threads.h"
 #include "align/cli/bench.h"
 #include "align/cli/command.h"
@@ -88,33 +92,53 @@ absl::Status TrainCommand(const Arguments& arguments) {
   return absl::OkStatus();
 }
 
+// The environment of a stage. Loops of small models follow each other within
+// microseconds, and to wake a thread takes tens of them: threads look for work
+// that long before they sleep, and not so long that another stage would wait.
+std::vector<std::string> StageEnvironment() {
+  std::vector<std::string> variables;
+  bool set = false;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    variables.emplace_back(*variable);
+    set = set || variables.back().starts_with("GOMP_SPINCOUNT=");
+  }
+  if (!set) variables.push_back("GOMP_SPINCOUNT=20000");
+  return variables;
+}
+
+// As exec takes them.
+std::vector<char*> Pointers(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
 // Runs `align compare` again for one stage in a process of its own, with its
-// share of the threads.
+// part of the job's threads.
 absl::Status RunStageProcess(const Arguments& arguments, const std::string& out,
-                             const std::string& stage, int64_t jobs) {
+                             const std::string& stage, ThreadShare& share) {
   std::vector<std::string> words = {"align", "compare", arguments.positional[0],
                                     "--out", out,       "--stage",
                                     stage};
-  if (arguments.Has("threads") || jobs > 1) {
-    const int64_t share = std::max<int64_t>(1, Threads() / jobs);
-    words.insert(words.end(), {"--threads", std::to_string(share)});
-  }
+  words.insert(words.end(), {"--share", std::to_string(share.descriptor())});
   if (arguments.Has("profile")) words.push_back("--profile");
   words.insert(words.end(), arguments.overrides.begin(),
                arguments.overrides.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  std::vector<std::string> variables = StageEnvironment();
+  const std::vector<char*> argv = Pointers(words), env = Pointers(variables);
+  share.Enter();
   const pid_t child = ::fork();
-  if (child < 0) {
-    return Internal(std::string("cannot fork: ") + std::strerror(errno));
-  }
   if (child == 0) {
-    ::execv("/proc/self/exe", argv.data());
+    ::execve("/proc/self/exe", argv.data(), env.data());
     ::_exit(127);
   }
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  while (child > 0 && ::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  share.Leave();
+  if (child < 0) {
+    return Internal(std::string("cannot fork: ") + std::strerror(errno));
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
   if (StopRequested()) return Cancelled("stopped in stage " + stage);
@@ -123,6 +147,29 @@ absl::Status RunStageProcess(const Arguments& arguments, const std::string& out,
       (WIFSIGNALED(status)
            ? " was ended by signal " + std::to_string(WTERMSIG(status))
            : " failed; its message is above"));
+}
+
+// One stage of the config, in this process.
+absl::Status RunStage(const Arguments& arguments,
+                      const pb::CompareConfig& config, const std::string& out) {
+  std::optional<ThreadShare> share;
+  if (arguments.Has("share")) {
+    ALIGN_ASSIGN_OR_RETURN(
+        const int64_t descriptor,
+        arguments.GetInteger("share", 0, 0, std::numeric_limits<int>::max()));
+    absl::StatusOr<ThreadShare> opened = ThreadShare::Open(descriptor);
+    if (!opened.ok()) return Annotate(opened.status(), "--share");
+    share.emplace(*std::move(opened));
+  }
+  // Asked between steps, when the number of threads may change.
+  const auto stop = [&share] {
+    if (share) SetThreads(share->Part());
+    return StopRequested();
+  };
+  stop();
+  return RunProfiled(arguments, Precision::kF32, [&] {
+    return RunCompareStageByName(config, out, arguments.Get("stage", ""), stop);
+  });
 }
 
 constexpr char kCompareUsage[] =
@@ -140,19 +187,15 @@ absl::Status CompareCommand(const Arguments& arguments) {
   }
   ALIGN_ASSIGN_OR_RETURN(const std::string out,
                          RequiredFlag(arguments, "out", kCompareUsage));
-  if (arguments.Has("stage")) {
-    return RunProfiled(arguments, Precision::kF32, [&] {
-      return RunCompareStageByName(config, out, arguments.Get("stage", ""),
-                                   StopRequested);
-    });
-  }
+  if (arguments.Has("stage")) return RunStage(arguments, config, out);
   ALIGN_ASSIGN_OR_RETURN(const int64_t jobs,
                          arguments.GetInteger("jobs", 1, 1, 64));
+  ALIGN_ASSIGN_OR_RETURN(ThreadShare share, ThreadShare::Create(Threads()));
   return RunCompare(config, out,
                     {.jobs = jobs,
                      .run_stage =
                          [&](const std::string& stage) {
-                           return RunStageProcess(arguments, out, stage, jobs);
+                           return RunStageProcess(arguments, out, stage, share);
                          },
                      .print = PrintLine,
                      .stop = StopRequested});
@@ -240,9 +283,10 @@ const std::vector<Command>& Commands() {
        {kOut,
         kDryRun,
         {"jobs", "N",
-         "stages side by side, each with its share of the threads (1)"},
+         "stages side by side; those that run share the threads (1)"},
         kProfile,
-        {"stage", "NAME", "run only this stage, here"}},
+        {"stage", "NAME", "run only this stage, here"},
+        {"share", "FD", "threads that the parent process shares, for a stage"}},
        CompareCommand,
        true},
       {"bench", kBenchUsage,

@@ -122,6 +122,22 @@ struct AttentionInputs {
   AttentionShape shape;
 };
 
+// Calls body(item, kv_head) for all of both. Heads that share cache lines are
+// one unit of work: threads would take the lines from each other.
+template <class Body>
+void ForHeads(int64_t items, const AttentionShape& shape, const Body& body) {
+  constexpr int64_t kApart = 32;  // floats, of the two lines fetched together
+  const int64_t heads = shape.kv_heads;
+  const int64_t together = std::clamp<int64_t>(
+      kApart / std::min(shape.head_dim, shape.ValueDim()), 1, heads);
+  const int64_t parts = (heads + together - 1) / together;
+  ParallelFor(items * parts, [&](int64_t unit) {
+    const int64_t first = unit % parts * together;
+    const int64_t end = std::min(heads, first + together);
+    for (int64_t head = first; head < end; ++head) body(unit / parts, head);
+  });
+}
+
 // How many keys the queries at the positions [first, first + rows) see in all.
 double VisibleKeys(int64_t first, int64_t rows, const AttentionShape& shape) {
   double visible = 0;
@@ -205,16 +221,15 @@ void BackwardAttention(const AttentionInputs& in, const float* grad) {
   for (int32_t s = 0; s < in.segments.count(); ++s) {
     if (roots[s] == s) trees.push_back(s);
   }
-  const int64_t heads = in.shape.kv_heads;
   // Scores again, gradients of queries and keys; of probabilities and values.
   ProfileScope::AddWork(
       ProductFlops(VisibleKeys(in.segments, in.shape), 3, 2, in.shape),
       4.0 *
           (3 * (in.q.size() + in.k.size() + in.v.size()) + 2 * in.out.size()));
-  ParallelFor(static_cast<int64_t>(trees.size()) * heads, [&](int64_t unit) {
-    BackwardTree(in, grad, trees[unit / heads], roots, unit % heads, dq, dk,
-                 dv);
-  });
+  ForHeads(static_cast<int64_t>(trees.size()), in.shape,
+           [&](int64_t tree, int64_t kv_head) {
+             BackwardTree(in, grad, trees[tree], roots, kv_head, dq, dk, dv);
+           });
 }
 
 }  // namespace
@@ -225,10 +240,9 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
   CheckShapes(q, k, v, segments.rows(), shape);
   const kernels::HeadRule rule = Rule(shape);
   Tensor out = Tensor::Empty({q.dim(0), shape.heads * rule.value_dim});
-  ParallelFor(segments.count() * shape.kv_heads, [&](int64_t unit) {
+  ForHeads(segments.count(), shape, [&](int64_t segment, int64_t kv_head) {
     thread_local Workspace work;
-    const int32_t s = static_cast<int32_t>(unit / shape.kv_heads);
-    const int64_t kv_head = unit % shape.kv_heads;
+    const auto s = static_cast<int32_t>(segment);
     ChainRows(segments, s, k.data(), k.dim(1), kv_head * rule.dim, work.keys);
     ChainRows(segments, s, v.data(), v.dim(1), kv_head * rule.value_dim,
               work.values);
