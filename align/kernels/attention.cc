@@ -78,7 +78,7 @@ void Filled(const float* const given[kQueryBlock], int64_t count,
 // Masked scores of the block from its first visible tile on, with the slopes
 // of their cap, and each query's maximum.
 template <int64_t kQueries>
-void MaskedScores(const QueryBlock& block, const KeyTiles& keys,
+void MaskedScores(const QueryBlock& block, const Pointers& key_tiles,
                   const HeadRule& rule, int64_t stride,
                   AttentionScratch& scratch, float maximum[kQueryBlock]) {
   float* scores = scratch.probabilities.data();
@@ -90,7 +90,7 @@ void MaskedScores(const QueryBlock& block, const KeyTiles& keys,
   std::fill_n(best, kQueryBlock, BroadcastWide(kMinusInfinity));
   for (int64_t t = LeastFirst(block) / kTile; t < stride / kTile; ++t) {
     Wide products[kQueries];
-    TileProducts<kQueries>(q, keys.tile(t), rule.dim, products);
+    TileProducts<kQueries>(q, key_tiles[t], rule.dim, products);
     for (int64_t i = 0; i < block.count; ++i) {
       const int64_t at = i * stride + t * kTile;
       Wide score = products[i] * scale;
@@ -174,7 +174,7 @@ void ScatterGradients(const QueryBlock& block, const BlockGradients& gradients,
 // In scratch, exponentials become probabilities p, and the gradients of scores
 // g = p (dout . v - dout . out) scale.
 void ScoreGradients(const QueryBlock& block, const BlockGradients& gradients,
-                    const KeyTiles& values, const HeadRule& rule,
+                    const Pointers& value_tiles, const HeadRule& rule,
                     const float sum[kQueryBlock], int64_t stride,
                     AttentionScratch& scratch) {
   const float* dout[kQueryBlock];
@@ -186,7 +186,7 @@ void ScoreGradients(const QueryBlock& block, const BlockGradients& gradients,
   const Wide scale = BroadcastWide(rule.scale);
   for (int64_t t = LeastFirst(block) / kTile; t < stride / kTile; ++t) {
     Wide products[kQueryBlock];
-    TileProducts<kQueryBlock>(dout, values.tile(t), rule.value_dim, products);
+    TileProducts<kQueryBlock>(dout, value_tiles[t], rule.value_dim, products);
     for (int64_t i = 0; i < block.count; ++i) {
       const int64_t at = i * stride + t * kTile;
       float* exponentials = scratch.probabilities.data() + at;
@@ -202,8 +202,7 @@ void ScoreGradients(const QueryBlock& block, const BlockGradients& gradients,
 // out[i] from element d on: the sum over visible positions, in order, of
 // exponential * value, divided by the exponentials' sum.
 template <int64_t kQueries, bool kFull>
-void MixElements(const QueryBlock& block,
-                 const std::vector<const float*>& values, int64_t d,
+void MixElements(const QueryBlock& block, const Pointers& values, int64_t d,
                  int64_t lanes, const float* const p[kQueryBlock],
                  const float sum[kQueryBlock], float* const out[kQueryBlock]) {
   const int64_t most = MostVisible(block);
@@ -223,33 +222,38 @@ void MixElements(const QueryBlock& block,
 
 }  // namespace
 
-void KeyTiles::Assign(const std::vector<const float*>& rows, int64_t dim) {
-  dim_ = dim;
-  const int64_t count = static_cast<int64_t>(rows.size());
-  tiles_ = VisibleTiles(count);
-  data_.resize(tiles_ * dim * kTile);
-  for (int64_t t = 0; t < tiles_; ++t) {
-    float* tile = data_.data() + t * dim * kTile;
-    const int64_t filled = std::min(kTile, count - t * kTile);
-    if (filled < kTile) std::fill_n(tile, dim * kTile, 0.0f);
-    const float* const* from = rows.data() + t * kTile;
-    // Eight keys by eight elements at a time, what is left one by one.
-    const int64_t whole_rows = filled / 8 * 8, whole_dim = dim / 8 * 8;
-    for (int64_t j = 0; j < whole_rows; j += 8) {
-      for (int64_t d = 0; d < whole_dim; d += 8) {
-        Transpose8x8<Float8>([&](int64_t k) { return from[j + k] + d; },
-                             tile + d * kTile + j, kTile);
-      }
+void TurnIntoTile(const float* const* vectors, int64_t count, int64_t lane,
+                  int64_t dim, float* tile) {
+  // Eight vectors by eight elements at a time, what is left one by one.
+  const int64_t whole = count / 8 * 8, whole_dim = dim / 8 * 8;
+  for (int64_t j = 0; j < whole; j += 8) {
+    for (int64_t d = 0; d < whole_dim; d += 8) {
+      Transpose8x8<Float8>([&](int64_t k) { return vectors[j + k] + d; },
+                           tile + d * kTile + lane + j, kTile);
     }
-    for (int64_t j = 0; j < filled; ++j) {
-      for (int64_t d = j < whole_rows ? whole_dim : 0; d < dim; ++d) {
-        tile[d * kTile + j] = from[j][d];
-      }
+  }
+  for (int64_t j = 0; j < count; ++j) {
+    for (int64_t d = j < whole ? whole_dim : 0; d < dim; ++d) {
+      tile[d * kTile + lane + j] = vectors[j][d];
     }
   }
 }
 
-void ScoreBlock(const QueryBlock& block, const KeyTiles& keys,
+void TurnedTiles::Assign(const Pointers& vectors, int64_t dim) {
+  const int64_t count = static_cast<int64_t>(vectors.size());
+  const int64_t tiles = VisibleTiles(count);
+  data_.resize(tiles * dim * kTile);
+  pointers_.clear();
+  for (int64_t t = 0; t < tiles; ++t) {
+    float* tile = data_.data() + t * dim * kTile;
+    const int64_t filled = std::min(kTile, count - t * kTile);
+    if (filled < kTile) std::fill_n(tile, dim * kTile, 0.0f);
+    TurnIntoTile(vectors.data() + t * kTile, filled, 0, dim, tile);
+    pointers_.push_back(tile);
+  }
+}
+
+void ScoreBlock(const QueryBlock& block, const Pointers& key_tiles,
                 const HeadRule& rule, AttentionScratch& scratch,
                 float maximum[kQueryBlock], float sum[kQueryBlock]) {
   const int64_t stride = VisibleTiles(MostVisible(block)) * kTile;
@@ -258,8 +262,8 @@ void ScoreBlock(const QueryBlock& block, const KeyTiles& keys,
   if (rule.soft_cap > 0) scratch.slopes.resize(kQueryBlock * stride);
   float* scores = scratch.probabilities.data();
   ForQueries(block.count, [&](auto queries) {
-    MaskedScores<decltype(queries)::value>(block, keys, rule, stride, scratch,
-                                           maximum);
+    MaskedScores<decltype(queries)::value>(block, key_tiles, rule, stride,
+                                           scratch, maximum);
   });
   for (int64_t i = 0; i < block.count; ++i) {
     const Wide most = BroadcastWide(maximum[i]);
@@ -275,7 +279,7 @@ void ScoreBlock(const QueryBlock& block, const KeyTiles& keys,
   }
 }
 
-void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
+void MixValues(const QueryBlock& block, const Pointers& values,
                int64_t value_dim, int64_t stride,
                const AttentionScratch& scratch, const float sum[kQueryBlock],
                float* const out[kQueryBlock]) {
@@ -292,14 +296,14 @@ void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
 }
 
 void BackwardBlock(const QueryBlock& block, const BlockGradients& gradients,
-                   const KeyTiles& keys, const KeyTiles& values,
+                   const Pointers& key_tiles, const Pointers& value_tiles,
                    const KeyGradients& rows, const HeadRule& rule,
                    AttentionScratch& scratch) {
   float maximum[kQueryBlock], sum[kQueryBlock];
-  ScoreBlock(block, keys, rule, scratch, maximum, sum);
+  ScoreBlock(block, key_tiles, rule, scratch, maximum, sum);
   const int64_t stride = VisibleTiles(MostVisible(block)) * kTile;
   scratch.gradients.resize(kQueryBlock * stride);
-  ScoreGradients(block, gradients, values, rule, sum, stride, scratch);
+  ScoreGradients(block, gradients, value_tiles, rule, sum, stride, scratch);
   // Absent queries weigh nothing.
   std::fill(scratch.probabilities.begin() + block.count * stride,
             scratch.probabilities.end(), 0.0f);

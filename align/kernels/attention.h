@@ -14,22 +14,24 @@ namespace align::kernels {
 // query's result depends on that query and on the keys and values before it,
 // and on nothing else.
 
-// Keys and values of positions 0..count-1, one pointer each to `dim` floats,
-// with keys (and for the backward pass values) transposed by tiles:
-// tiles[position / 16][d][position % 16], missing positions zero.
-class KeyTiles {
+// Vectors of one head, one after the other: a pointer each, or a pointer to
+// each tile of 16 of them, tile[d][position % 16].
+using Pointers = std::vector<const float*>;
+
+// Writes `count` vectors of `dim` floats to lanes [lane, lane + count) of a
+// tile.
+void TurnIntoTile(const float* const* vectors, int64_t count, int64_t lane,
+                  int64_t dim, float* tile);
+
+// Tiles made of vectors; missing positions are zero.
+class TurnedTiles {
  public:
-  // Keeps the pointers; reads all `dim` floats behind each.
-  void Assign(const std::vector<const float*>& rows, int64_t dim);
-  const float* tile(int64_t index) const {
-    return data_.data() + index * dim_ * 16;
-  }
-  int64_t tiles() const { return tiles_; }
+  void Assign(const Pointers& vectors, int64_t dim);
+  const Pointers& pointers() const { return pointers_; }
 
  private:
   std::vector<float> data_;
-  int64_t dim_ = 0;
-  int64_t tiles_ = 0;
+  Pointers pointers_;
 };
 
 // Up to as many query vectors at once, for which the registers suffice. Results
@@ -64,12 +66,12 @@ struct AttentionScratch {
 
 // For each query of the block: the exponentials e^(s - max) of its scores into
 // scratch.probabilities (zero outside what it sees), its maximum and their sum.
-void ScoreBlock(const QueryBlock& block, const KeyTiles& keys,
+void ScoreBlock(const QueryBlock& block, const Pointers& key_tiles,
                 const HeadRule& rule, AttentionScratch& scratch,
                 float maximum[kQueryBlock], float sum[kQueryBlock]);
 
 // out[i] = sum over positions of exponential * value / sum[i].
-void MixValues(const QueryBlock& block, const std::vector<const float*>& values,
+void MixValues(const QueryBlock& block, const Pointers& values,
                int64_t value_dim, int64_t stride,
                const AttentionScratch& scratch, const float sum[kQueryBlock],
                float* const out[kQueryBlock]);
@@ -82,12 +84,12 @@ struct BlockGradients {
   float* dq[kQueryBlock] = {};
 };
 struct KeyGradients {
-  const std::vector<const float*>* keys = nullptr;
+  const Pointers* keys = nullptr;
   std::vector<float*>* dk = nullptr;
   std::vector<float*>* dv = nullptr;
 };
 void BackwardBlock(const QueryBlock& block, const BlockGradients& gradients,
-                   const KeyTiles& keys, const KeyTiles& values,
+                   const Pointers& key_tiles, const Pointers& value_tiles,
                    const KeyGradients& rows, const HeadRule& rule,
                    AttentionScratch& scratch);
 

@@ -1,6 +1,5 @@
 #include "align/models/decoder.h"
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -118,18 +117,12 @@ Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
       std::vector<CachedQueries> queries;
       int64_t begin = 0;
       for (const CachedRows& r : rows) {
-        std::copy_n(k.data() + begin * k.dim(1), r.rows * k.dim(1),
-                    cache.NewKeys(layer, r.sequence));
-        if (!absorbed) {
-          std::copy_n(v.data() + begin * v.dim(1), r.rows * v.dim(1),
-                      cache.NewValues(layer, r.sequence));
-        }
         queries.push_back({.begin = begin,
                            .rows = r.rows,
                            .spans = cache.Spans(layer, r.sequence, r.rows)});
         begin += r.rows;
       }
-      return CachedAttention(q, queries,
+      return CachedAttention(q, k, v, queries,
                              absorbed ? AbsorbedShape(layer) : Shape(layer));
     };
     x = Block(layer, x, positions, {.attend = attend, .absorbed = absorbed});

@@ -244,9 +244,7 @@ int64_t WeightBytes(const ModelConfig& config) {
 }
 
 int64_t CacheBytesPerToken(const ModelConfig& config) {
-  KvCache cache = FamilyOf(config).make(config)->MakeCache();
-  cache.AddSequence(/*capacity=*/1);
-  return cache.bytes();
+  return FamilyOf(config).make(config)->MakeCache().bytes_per_token();
 }
 
 MemoryPlan PlanTraining(const ModelConfig& config, const TrainingShape& shape) {

@@ -14,7 +14,8 @@ enum class CacheMode { kExact, kAbsorbed };
 
 // Keys and values of the tokens that sequences have seen so far, for every
 // layer. A sequence may continue a parent (its prompt), whose rows are stored
-// once for all children. One thread at a time.
+// once for all children; as keys stand in whole tiles, a child begins with a
+// copy of its parent's last one when that is not full. One thread at a time.
 class KvCache {
  public:
   // Rows of `key_width` and `value_width` floats: kv_heads times the size of a
@@ -36,14 +37,9 @@ class KvCache {
 
   // Rows seen so far, parents included: the next token's position.
   int64_t length(int32_t sequence) const;
-  // Where layer `layer` writes the next rows of a sequence; values only where
-  // they have a width.
-  float* NewKeys(int64_t layer, int32_t sequence);
-  float* NewValues(int64_t layer, int32_t sequence);
-  // The stored rows of a layer in position order, `new_rows` that were written
-  // but not yet committed included.
-  std::vector<KeySpan> Spans(int64_t layer, int32_t sequence,
-                             int64_t new_rows) const;
+  // The stored rows of a layer in position order, and behind them the places of
+  // `new_rows` that are not yet committed.
+  std::vector<KeySpan> Spans(int64_t layer, int32_t sequence, int64_t new_rows);
   // Commits `rows` rows, written in every layer.
   void Advance(int32_t sequence, int64_t rows);
 
@@ -58,10 +54,16 @@ class KvCache {
     int64_t capacity = 0;
     int64_t rows = 0;
     int64_t parent_length = 0;
-    Tensor storage;  // a layer: keys [capacity, Wk], values [capacity, Wv]
+    int64_t first = 0;  // position in `storage`
+    // A layer: keys of a multiple of 16 positions, then values; or keys of
+    // `capacity` rows alone.
+    Tensor storage;
   };
-  const float* Keys(const Sequence& s, int64_t layer) const;
-  const float* Values(const Sequence& s, int64_t layer) const;
+  bool tiled() const { return value_width_ > 0; }
+  // Positions that a sequence has room for in `storage`.
+  int64_t Room(const Sequence& s) const;
+  KeySpan Span(Sequence& s, int64_t layer, int64_t rows) const;
+  void CopyLastTile(Sequence& from, Sequence& to) const;
 
   int64_t layers_;
   int64_t key_width_;

@@ -15,7 +15,7 @@ namespace align {
 namespace {
 
 using kernels::kQueryBlock;
-using Pointers = std::vector<const float*>;
+using kernels::Pointers;
 
 kernels::HeadRule Rule(const AttentionShape& shape) {
   const double scale = shape.scale > 0
@@ -68,18 +68,18 @@ QueryRange MakeRange(int64_t begin, int64_t rows, int64_t position,
 // it, so that a steady step allocates nothing.
 struct Workspace {
   Pointers keys, values;
-  kernels::KeyTiles key_tiles, value_tiles;
+  kernels::TurnedTiles key_tiles, value_tiles;
   kernels::AttentionScratch scratch;
 };
 
-void AttendRange(const QueryRange& range, const float* q, Workspace& work,
+// Of work.values and of keys by tiles.
+void AttendRange(const QueryRange& range, const float* q,
+                 const Pointers& key_tiles, Workspace& work,
                  const kernels::HeadRule& rule, float* out) {
-  work.key_tiles.Assign(work.keys, rule.dim);
   for (int64_t first = 0; first < range.count(); first += kQueryBlock) {
     const kernels::QueryBlock block = range.Block(q, rule.dim, first);
     float maximum[kQueryBlock], sum[kQueryBlock];
-    kernels::ScoreBlock(block, work.key_tiles, rule, work.scratch, maximum,
-                        sum);
+    kernels::ScoreBlock(block, key_tiles, rule, work.scratch, maximum, sum);
     float* rows[kQueryBlock] = {};
     for (int64_t i = 0; i < block.count; ++i) {
       rows[i] = out + range.offset(first + i, rule.value_dim);
@@ -198,7 +198,8 @@ void BackwardTree(const AttentionInputs& in, const float* grad, int32_t root,
         gradients.dq[i] = dq + range.offset(first + i, dim);
       }
       kernels::BackwardBlock(
-          block, gradients, work.key_tiles, work.value_tiles,
+          block, gradients, work.key_tiles.pointers(),
+          work.value_tiles.pointers(),
           {.keys = &work.keys, .dk = &dk_rows, .dv = &dv_rows}, rule,
           work.scratch);
     }
@@ -246,9 +247,10 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
     ChainRows(segments, s, k.data(), k.dim(1), kv_head * rule.dim, work.keys);
     ChainRows(segments, s, v.data(), v.dim(1), kv_head * rule.value_dim,
               work.values);
+    work.key_tiles.Assign(work.keys, rule.dim);
     AttendRange(MakeRange(segments[s].begin, segments[s].length,
                           segments[s].position, kv_head, shape),
-                q.data(), work, rule, out.data());
+                q.data(), work.key_tiles.pointers(), work, rule, out.data());
   });
   ProfileScope::AddWork(ProductFlops(VisibleKeys(segments, shape), 1, 1, shape),
                         4.0 * (q.size() + k.size() + v.size() + out.size()));
@@ -265,66 +267,124 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
 
 namespace {
 
-// Rows of spans up to this size are on their way to the cache before they are
-// used: at a new place the hardware takes long to see that they are a stream.
-constexpr int64_t kSpanFloats = 1 << 14;
+// Stretches of a cache up to this size are on their way to the processor's
+// caches before they are used: at a new place the hardware takes long to see
+// that they are a stream.
+constexpr int64_t kAheadFloats = 1 << 14;
 
-// Pointers to the rows of spans, `width` floats each, from float `offset` on.
-void SpanRows(const std::vector<KeySpan>& spans, int64_t width, int64_t offset,
-              Pointers& rows, const float* KeySpan::*part) {
-  rows.clear();
-  for (const KeySpan& span : spans) {
-    const float* begin = span.*part;
-    const int64_t floats = span.rows * width;
-    for (int64_t i = 0; floats <= kSpanFloats && i < floats; i += 16) {
-      __builtin_prefetch(begin + i);
+void ReadAhead(const float* begin, int64_t floats) {
+  for (int64_t i = 0; floats <= kAheadFloats && i < floats; i += 16) {
+    __builtin_prefetch(begin + i);
+  }
+}
+
+// A sequence's stored keys and values at the key/value heads of one unit.
+struct CachedHeads {
+  const CachedQueries& sequence;
+  const AttentionShape& shape;
+  int64_t begin = 0, end = 0;  // of the heads
+
+  int64_t k_width() const { return shape.kv_heads * shape.head_dim; }
+  int64_t v_width() const { return shape.kv_heads * shape.ValueDim(); }
+  bool tiled() const { return sequence.spans.back().v != nullptr; }
+  int64_t keys() const {
+    int64_t rows = 0;
+    for (const KeySpan& span : sequence.spans) rows += span.rows;
+    return rows;
+  }
+};
+
+// Writes the new rows of k and v behind what is stored.
+void Store(const CachedHeads& heads, const float* k, const float* v) {
+  const CachedQueries& sequence = heads.sequence;
+  const KeySpan& span = sequence.spans.back();
+  const int64_t dim = heads.shape.head_dim, value_dim = heads.shape.ValueDim();
+  const int64_t k_width = heads.k_width(), v_width = heads.v_width();
+  for (int64_t i = 0; i < sequence.rows; ++i) {
+    const float* new_k = k + (sequence.begin + i) * k_width;
+    const int64_t at = span.rows - sequence.rows + i;
+    if (!heads.tiled()) {
+      std::copy_n(new_k, k_width, span.k + at * k_width);
+      continue;
     }
+    float* tile = span.k + at / kTilePositions * kTilePositions * k_width;
+    for (int64_t head = heads.begin; head < heads.end; ++head) {
+      const float* vector = new_k + head * dim;
+      kernels::TurnIntoTile(&vector, 1, at % kTilePositions, dim,
+                            tile + head * dim * kTilePositions);
+    }
+    std::copy_n(v + (sequence.begin + i) * v_width + heads.begin * value_dim,
+                (heads.end - heads.begin) * value_dim,
+                span.v + at * v_width + heads.begin * value_dim);
+  }
+}
+
+// What attention reads at the first of the heads: pointers to values, and to
+// tiles of keys where they are stored so, or else to keys.
+void Gather(const CachedHeads& heads, Workspace& work) {
+  const int64_t dim = heads.shape.head_dim, value_dim = heads.shape.ValueDim();
+  const int64_t k_width = heads.k_width(), v_width = heads.v_width();
+  const int64_t step = heads.tiled() ? kTilePositions : 1;
+  work.keys.clear();
+  work.values.clear();
+  for (const KeySpan& span : heads.sequence.spans) {
+    ReadAhead(span.k, span.rows * k_width);
+    for (int64_t i = 0; i < span.rows; i += step) {
+      work.keys.push_back(span.k + i * k_width + heads.begin * dim * step);
+    }
+    if (!heads.tiled()) continue;
+    ReadAhead(span.v, span.rows * v_width);
     for (int64_t i = 0; i < span.rows; ++i) {
-      rows.push_back(begin + i * width + offset);
+      work.values.push_back(span.v + i * v_width + heads.begin * value_dim);
     }
+  }
+  if (!heads.tiled()) work.values = work.keys;
+}
+
+void AttendCached(const CachedHeads& heads, const Tensor& q, float* out) {
+  thread_local Workspace work;
+  const kernels::HeadRule rule = Rule(heads.shape);
+  const CachedQueries& sequence = heads.sequence;
+  Gather(heads, work);
+  for (int64_t head = heads.begin; head < heads.end; ++head) {
+    if (!heads.tiled()) work.key_tiles.Assign(work.keys, rule.dim);
+    AttendRange(MakeRange(sequence.begin, sequence.rows,
+                          heads.keys() - sequence.rows, head, heads.shape),
+                q.data(), heads.tiled() ? work.keys : work.key_tiles.pointers(),
+                work, rule, out);
+    for (const float*& tile : work.keys) tile += rule.dim * kTilePositions;
+    for (const float*& row : work.values) row += rule.value_dim;
   }
 }
 
 }  // namespace
 
-Tensor CachedAttention(const Tensor& q,
+Tensor CachedAttention(const Tensor& q, const Tensor& k, const Tensor& v,
                        const std::vector<CachedQueries>& sequences,
                        const AttentionShape& shape) {
   const ProfileScope scope("CachedAttention");
-  const kernels::HeadRule rule = Rule(shape);
-  Tensor out = Tensor::Empty({q.dim(0), shape.heads * rule.value_dim});
-  const int64_t heads = shape.kv_heads;
-  const int64_t k_width = heads * rule.dim, v_width = heads * rule.value_dim;
+  Tensor out = Tensor::Empty({q.dim(0), shape.heads * shape.ValueDim()});
+  // Many sequences are one unit each, so that their rows are read once.
+  const int64_t count = static_cast<int64_t>(sequences.size());
+  const int64_t parts = count >= 2 * Threads() ? 1 : shape.kv_heads;
+  const int64_t step = shape.kv_heads / parts;
   for (const CachedQueries& sequence : sequences) {
-    int64_t keys = 0;
-    for (const KeySpan& span : sequence.spans) keys += span.rows;
+    const CachedHeads heads = {sequence, shape};
+    ALIGN_CHECK(heads.tiled() || shape.kv_heads == 1)
+        << "[CachedAttention] rows of " << shape.kv_heads << " heads";
+    const int64_t keys = heads.keys();
     ProfileScope::AddWork(
         ProductFlops(VisibleKeys(keys - sequence.rows, sequence.rows, shape), 1,
                      1, shape),
-        4.0 * keys * (k_width + v_width));
+        4.0 * keys * (heads.k_width() + (heads.tiled() ? heads.v_width() : 0)));
   }
   ProfileScope::AddFloats(q.size() + out.size());
-  // Many sequences are one unit each, so that their rows are read once.
-  const int64_t count = static_cast<int64_t>(sequences.size());
-  const int64_t parts = count >= 2 * Threads() ? 1 : heads;
   ParallelFor(count * parts, [&](int64_t unit) {
-    thread_local Workspace work;
-    const CachedQueries& sequence = sequences[unit / parts];
-    const int64_t first = unit % parts;
-    SpanRows(sequence.spans, k_width, first * rule.dim, work.keys, &KeySpan::k);
-    SpanRows(sequence.spans, v_width, first * rule.value_dim, work.values,
-             &KeySpan::v);
-    const int64_t position =
-        static_cast<int64_t>(work.keys.size()) - sequence.rows;
-    for (int64_t head = first; head < heads; head += parts) {
-      if (head > first) {
-        for (const float*& row : work.keys) row += rule.dim;
-        for (const float*& row : work.values) row += rule.value_dim;
-      }
-      AttendRange(
-          MakeRange(sequence.begin, sequence.rows, position, head, shape),
-          q.data(), work, rule, out.data());
-    }
+    const int64_t first = unit % parts * step;
+    const CachedHeads heads = {sequences[unit / parts], shape, first,
+                               first + step};
+    Store(heads, k.data(), v.defined() ? v.data() : nullptr);
+    AttendCached(heads, q, out.data());
   });
   return out;
 }

@@ -8,25 +8,32 @@
 
 namespace align {
 
-// Consecutive positions of stored keys and values, rows of K*Dh and K*Dv
-// floats.
+// Positions of a tile of stored keys.
+inline constexpr int64_t kTilePositions = 16;
+
+// `rows` consecutive positions of stored keys and values, the first a multiple
+// of 16: keys by tiles [tile, K*Dh, 16], as products with queries read them,
+// and rows of K*Dv values. Or, where `v` is null, rows of Dh floats that are
+// both, of the one key/value head that there is then, from any position on.
 struct KeySpan {
-  const float* k = nullptr;
-  const float* v = nullptr;
+  float* k = nullptr;
+  float* v = nullptr;
   int64_t rows = 0;
 };
 
-// New query rows [begin, begin + rows) of one sequence whose keys, the new ones
-// last, are `spans` in position order.
+// New rows [begin, begin + rows) of one sequence whose positions are `spans` in
+// order; the last of them ends with room for the new ones.
 struct CachedQueries {
   int64_t begin = 0;
   int64_t rows = 0;
   std::vector<KeySpan> spans;
 };
 
-// Attention of new rows q [N, H*Dh] over a key/value cache -> [N, H*Dv]; never
-// recorded. Bits equal Attention's on the same tokens.
-Tensor CachedAttention(const Tensor& q,
+// Stores keys and values of new rows, k [N, K*Dh] and v [N, K*Dv] (not read
+// where spans have none), and gives the attention of their q [N, H*Dh] over all
+// that is stored -> [N, H*Dv]; never recorded. Bits equal Attention's on the
+// same tokens.
+Tensor CachedAttention(const Tensor& q, const Tensor& k, const Tensor& v,
                        const std::vector<CachedQueries>& sequences,
                        const AttentionShape& shape);
 

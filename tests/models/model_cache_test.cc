@@ -92,11 +92,11 @@ ModelConfig LatentShape(int64_t layers, int64_t heads) {
   return config;
 }
 
-// What a sequence of one token takes of a cache.
+// What a token takes of a cache, of a sequence of a whole tile.
 int64_t Measure(KvCache cache) {
-  cache.AddSequence(1);
-  EXPECT_EQ(cache.bytes(), cache.bytes_per_token());
-  return cache.bytes();
+  cache.AddSequence(kTilePositions);
+  EXPECT_EQ(cache.bytes(), kTilePositions * cache.bytes_per_token());
+  return cache.bytes() / kTilePositions;
 }
 
 std::string Row(const std::string& name, const ModelConfig& config) {

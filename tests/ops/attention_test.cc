@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "align/base/threads.h"
@@ -104,6 +106,24 @@ class AttentionBitsTest : public ::testing::TestWithParam<int64_t> {};
 INSTANTIATE_TEST_SUITE_P(Windows, AttentionBitsTest,
                          ::testing::Values(0, 1, 5, 16, 20));
 
+// Tiles of keys and rows of values of two heads of six, as a cache keeps them.
+class Store {
+ public:
+  explicit Store(int64_t room) : k_(room * 12), v_(room * 12) {}
+  KeySpan Span(int64_t rows) {
+    return {.k = k_.data(), .v = v_.data(), .rows = rows};
+  }
+  // Another's tile as the first of this one.
+  void CopyTile(const Store& from, int64_t tile) {
+    constexpr int64_t kSize = kTilePositions * 12;
+    std::copy_n(from.k_.data() + tile * kSize, kSize, k_.data());
+    std::copy_n(from.v_.data() + tile * kSize, kSize, v_.data());
+  }
+
+ private:
+  std::vector<float> k_, v_;
+};
+
 TEST_P(AttentionBitsTest, PackedSharedAndCachedAgree) {
   const AttentionShape shape{
       .heads = 4, .kv_heads = 2, .head_dim = 6, .window = GetParam()};
@@ -122,18 +142,53 @@ TEST_P(AttentionBitsTest, PackedSharedAndCachedAgree) {
   const Tensor shared = whole(cut);
   EXPECT_EQ(std::memcmp(alone.data(), shared.data(), alone.size() * 4), 0);
 
-  // One token at a time, keys in two spans.
+  // The prompt at once, then one token at a time behind a copy of its last
+  // tile.
+  Store prompt_store(2 * kTilePositions), reply_store(2 * kTilePositions);
+  const auto rows = [&](const std::vector<float>& x, int64_t begin,
+                        int64_t count) {
+    const int64_t width = static_cast<int64_t>(x.size()) / kAll;
+    return Tensor::From({count, width},
+                        std::span(x).subspan(begin * width, count * width));
+  };
+  const auto cached = [&](int64_t begin, int64_t count,
+                          std::vector<KeySpan> spans) {
+    return CachedAttention(
+        rows(q, begin, count), rows(k, begin, count), rows(v, begin, count),
+        {{.begin = 0, .rows = count, .spans = std::move(spans)}}, shape);
+  };
+  const Tensor prefill = cached(0, kPrompt, {prompt_store.Span(kPrompt)});
+  EXPECT_EQ(std::memcmp(prefill.data(), alone.data(), prefill.size() * 4), 0);
+  reply_store.CopyTile(prompt_store, 1);
   for (int64_t row = kPrompt; row < kAll; ++row) {
+    const Tensor one = cached(row, 1,
+                              {prompt_store.Span(kTilePositions),
+                               reply_store.Span(row + 1 - kTilePositions)});
+    EXPECT_EQ(std::memcmp(one.data(), alone.data() + row * 24, 96), 0) << row;
+  }
+}
+
+TEST(AttentionTest, RowsThatAreKeysAndValuesHaveTheBitsOfBoth) {
+  constexpr int64_t kRows = 19, kDim = 6;
+  const AttentionShape shape{.heads = 3, .kv_heads = 1, .head_dim = kDim};
+  const std::vector<float> q = RandomFloats(kRows * 3 * kDim, Rng(1));
+  const std::vector<float> k = RandomFloats(kRows * kDim, Rng(2));
+  const Tensor both = Tensor::From({kRows, kDim}, k);
+  const Tensor all = Attention(Tensor::From({kRows, 3 * kDim}, q), both, both,
+                               Alone(kRows), shape);
+  std::vector<float> first = k, second(k.size());
+  first.resize(7 * kDim);
+  for (int64_t row = 7; row < kRows; ++row) {
     const Tensor one = CachedAttention(
-        Tensor::From({1, 24}, std::span(q).subspan(row * 24, 24)),
+        Tensor::From({1, 3 * kDim},
+                     std::span(q).subspan(row * 3 * kDim, 3 * kDim)),
+        Tensor::From({1, kDim}, std::span(k).subspan(row * kDim, kDim)), {},
         {{.begin = 0,
           .rows = 1,
-          .spans = {{.k = k.data(), .v = v.data(), .rows = kPrompt},
-                    {.k = k.data() + kPrompt * 12,
-                     .v = v.data() + kPrompt * 12,
-                     .rows = row - kPrompt + 1}}}},
+          .spans = {{.k = first.data(), .rows = 7},
+                    {.k = second.data(), .rows = row - 6}}}},
         shape);
-    EXPECT_EQ(std::memcmp(one.data(), alone.data() + row * 24, 96), 0) << row;
+    EXPECT_EQ(std::memcmp(one.data(), all.data() + row * 3 * kDim, 72), 0);
   }
 }
 
