@@ -23,8 +23,9 @@
 #                 ../shared/data/tinystories/tinystories_split.jsonl
 # --lexicon FILE  its gold reward; default
 #                 ../shared/data/sentiment/vader_lexicon.txt
-# --only PART     steps, decode, import, methods (DPO against PPO on the demo
-#                 task) or compare (all methods on it); default all
+# --only PART     dpo, sft, memory (of a DPO step), decode, import, methods (DPO
+#                 against PPO on the demo task) or compare (all methods on it);
+#                 default all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -50,11 +51,11 @@ while (($# > 0)); do
     --texts) texts=$2 ;;
     --lexicon) lexicon=$2 ;;
     --only) only=$2 ;;
-    *) sed -n '2,28p' "$0"; exit 2 ;;
+    *) sed -n '2,29p' "$0"; exit 2 ;;
   esac
   shift 2
 done
-parts=(steps decode import methods compare)
+parts=(dpo sft memory decode import methods compare)
 if [[ -n $only && " ${parts[*]} " != *" $only "* ]]; then
   echo "bench/run.sh: --only $only: expected one of: ${parts[*]}" >&2
   exit 2
@@ -92,8 +93,8 @@ fi
 
 # Debian's OpenBLAS takes new AMD cores for Haswell, and glibc gives the memory
 # of every large tensor back to the system, to be cleared and mapped anew a
-# moment later: the peer is told better, but for its memory, which is that of a
-# run with glibc's own settings.
+# moment later: the peer is told better, but where its memory is measured, since
+# a heap that is kept is larger.
 peer() {  # MODE PRECISION OUT [SETTING...]
   local bf16=()
   [[ $2 == bf16 ]] && bf16=(--bf16)
@@ -141,15 +142,6 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
   t=$(median total_s "$a") u=$(median total_s "$b")
   row "$1 step, $2" "$(jq -n "$u / $t")" "$3" "times PyTorch" \
     "ours $(range total_s "$a") s, PyTorch $(range total_s "$b") s"
-  [[ $1 == dpo ]] || return 0
-  echo "$1 $2: the peer's memory" >&2
-  peer "$1" "$2" "$b.plain"
-  row "peak memory, $1 step, $2" \
-    "$(jq -n "$(median peak_rss_gb "$a") / $(median peak_rss_gb "$b.plain")")" \
-    0.25 "of the peer's memory" \
-    "ours $(range peak_rss_gb "$a") GB, PyTorch $(jq -r '
-      "\(.peak_rss_gb * 100 | round / 100) GB and \(.total_s | round) s in one run with glibc'"'"'s own settings"
-      ' "$b.plain")"
 }
 
 # Beside the step that keeps its activations, measured before.
@@ -165,15 +157,34 @@ measure_recomputed() {  # PRECISION
     "peak memory $(range peak_rss_gb "$b") GB, without $(range peak_rss_gb "$a") GB"
 }
 
-measure_steps() {
+measure_dpo() {
   measure_step dpo f32 12
   measure_step dpo bf16 14
   measure_recomputed bf16
-  # SFT has no row of its own without the peer.
-  if [[ -z $torch_missing ]]; then
-    measure_step sft f32 4
-    measure_step sft bf16 4
-  fi
+}
+
+measure_sft() {
+  # No row of its own without the peer.
+  [[ -z $torch_missing ]] || return 0
+  measure_step sft f32 4
+  measure_step sft bf16 4
+}
+
+# One run each: peaks hardly move.
+measure_memory() {
+  [[ -z $torch_missing ]] || return 0
+  local runs=1 precision
+  for precision in f32 bf16; do
+    echo "memory, $precision" >&2
+    ours dpo "$precision" "$work/memory_$precision"
+    peer dpo "$precision" "$work/peer_memory_$precision"
+    local a b
+    a=$(median peak_rss_gb "$work/memory_$precision")
+    b=$(median peak_rss_gb "$work/peer_memory_$precision")
+    row "peak memory, DPO step, $precision" "$(jq -n "$a / $b")" 0.25 \
+      "of the peer's memory" \
+      "$(jq -nr "\"ours \($a * 100 | round / 100) GB, PyTorch with glibc's own settings \($b * 100 | round / 100) GB\"")"
+  done
 }
 
 measure_import() {
@@ -314,7 +325,7 @@ jq -r '
     "", "DPO against PPO on the demo task:", "", "```", ., "```")
   ' bench/results.json > bench/results.md
 cat bench/results.md
-if [[ -n $torch_missing && ${only:-steps} == steps ]]; then
+if [[ -n $torch_missing && ${only:-dpo} =~ ^(dpo|sft|memory)$ ]]; then
   missing+=("rows beside PyTorch: $torch_missing")
 fi
 for what in "${missing[@]}"; do
