@@ -1,6 +1,7 @@
 #include "align/config/train_feeds.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -121,6 +122,13 @@ absl::Status ScoreAll(const pb::TrainConfig& config,
   return loader.Seek({});
 }
 
+int64_t BatchesToCome(const pb::LoopConfig& loop) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  return loop.steps() > kMost / loop.accumulation()
+             ? kMost
+             : loop.steps() * loop.accumulation();
+}
+
 // Puts a loader of any kind behind what the loop and checkpoints need; `bind`
 // makes micro-steps of its batches.
 template <class Batch, class Example, class Bind>
@@ -135,8 +143,8 @@ absl::Status SetFeed(const pb::TrainConfig& config,
     ALIGN_RETURN_IF_ERROR(ScoreAll(config, options, score, made));
   }
   const auto loader = std::make_shared<Loader<Example, Batch>>(std::move(made));
-  const auto reserve =
-      std::make_shared<train::LargestBatchReserve>(loader->LargestBatch());
+  const auto reserve = std::make_shared<train::LargestBatchReserve>(
+      loader->LargestBatch(BatchesToCome(config.loop())));
   run.micro_steps = bind(
       [loader, reserve,
        rows = int64_t{0}]() mutable -> absl::StatusOr<std::optional<Batch>> {

@@ -112,11 +112,12 @@ std::optional<std::vector<int64_t>> BatchCursor::Next() {
   }
 }
 
-int64_t BatchCursor::LargestBatch() const {
+int64_t BatchCursor::LargestBatch(int64_t batches) const {
   BatchCursor ahead = *this;
   int64_t largest = 0;
-  while (const std::optional<std::vector<int64_t>> batch = ahead.Next()) {
-    if (ahead.position_.epoch != position_.epoch) break;
+  for (int64_t i = 0; i < batches; ++i) {
+    const std::optional<std::vector<int64_t>> batch = ahead.Next();
+    if (!batch || ahead.position_.epoch != position_.epoch) break;
     int64_t rows = 0;
     for (const int64_t example : *batch) rows += rows_[example];
     largest = std::max(largest, rows);

@@ -57,8 +57,8 @@ class BatchCursor {
   std::optional<std::vector<int64_t>> Next();
 
   const LoaderPosition& position() const { return position_; }
-  // Rows of the largest batch that is left of this epoch.
-  int64_t LargestBatch() const;
+  // Rows of the largest of the next `batches`, as far as this epoch goes.
+  int64_t LargestBatch(int64_t batches) const;
   // For each of the `count` examples that Next gave last the one whose reply
   // its prompt also gets; empty without mismatch_group.
   std::vector<int64_t> Partners(size_t count) const;
@@ -138,7 +138,9 @@ class Loader {
   const std::vector<Example>& examples() const { return examples_; }
   const LoaderPosition& position() const { return cursor_.position(); }
   // Rows of the largest batch that is left of this epoch.
-  int64_t LargestBatch() const { return cursor_.LargestBatch(); }
+  int64_t LargestBatch(int64_t batches) const {
+    return cursor_.LargestBatch(batches);
+  }
   // kOutOfRange: not a position that these examples can have.
   absl::Status Seek(const LoaderPosition& position) {
     return cursor_.Seek(position);

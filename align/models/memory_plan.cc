@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "align/base/storage.h"
 #include "align/models/model_family.h"
@@ -227,6 +228,17 @@ MemoryPlan Plan(const ModelConfig& config, const TrainingShape& shape,
           .transient = std::max(head, largest + gradients)};
 }
 
+// Whether a table gives rows and is no factor: one of positions, or of tokens
+// that is not the head too.
+bool OnlyLooksUp(const std::string& name, const ModelConfig& config) {
+  const auto is = [&](std::string_view part) {
+    return name.find(part) != std::string::npos;
+  };
+  if (is("wpe.")) return true;
+  const bool head = config.tie_word_embeddings && !config.classifier();
+  return !head && (is("embed_tokens.") || is("wte.") || is("embed_in."));
+}
+
 void AddTrained(int64_t arena, const TrainingShape& shape, MemoryPlan& plan) {
   plan.weights += arena;
   plan.gradients = arena;
@@ -241,6 +253,22 @@ int64_t WeightBytes(const ModelConfig& config) {
     shapes.push_back(spec.shape);
   }
   return ArenaBytes(shapes);
+}
+
+int64_t PackedBytes(const ModelConfig& config, Precision precision) {
+  // Panels of 64 columns, rows in sixteens; bf16 has them in pairs.
+  const int64_t rows_apart = precision == Precision::kBf16 ? 32 : 16;
+  const int64_t value_bytes = precision == Precision::kBf16 ? 2 : 4;
+  const auto rounded = [](int64_t n, int64_t unit) {
+    return (n + unit - 1) / unit * unit;
+  };
+  int64_t bytes = 0;
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    if (spec.shape.size() != 2 || OnlyLooksUp(spec.name, config)) continue;
+    bytes += value_bytes * rounded(spec.shape[0], 64) *
+             rounded(spec.shape[1], rows_apart);
+  }
+  return bytes;
 }
 
 int64_t CacheBytesPerToken(const ModelConfig& config) {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "align/base/precision.h"
 #include "align/models/model_config.h"
 #include "align/nn/lora.h"
 
@@ -41,6 +42,11 @@ struct MemoryPlan {
 
 // Bytes of the weights of a valid config in f32, as loaded.
 int64_t WeightBytes(const ModelConfig& config);
+// Bytes of the copies, laid out for oneDNN, of the matrices that products of
+// the model multiply by, in `precision`. A model that computes without
+// gradients, frozen or sampled from, keeps them until its weights change: in
+// bf16 always, in f32 where products have few rows, as in decoding.
+int64_t PackedBytes(const ModelConfig& config, Precision precision);
 // Bytes of keys and values that a cache holds for each token.
 int64_t CacheBytesPerToken(const ModelConfig& config);
 

@@ -260,6 +260,20 @@ TEST(UnpairedLoaderTest, WithoutAGroupNothingIsMismatched) {
   EXPECT_EQ(batch->packed.sequences, 3);
 }
 
+TEST(LoaderTest, LargestBatchIsThatOfTheBatchesToComeInThisEpoch) {
+  auto cursor = BatchCursor::Create(
+      {.batch_size = 2, .epochs = 0, .shuffle = false}, {5, 1, 9, 2, 30, 1, 4});
+  ASSERT_TRUE(cursor.ok()) << cursor.status();
+  EXPECT_EQ(cursor->LargestBatch(0), 0);
+  EXPECT_EQ(cursor->LargestBatch(1), 6);
+  EXPECT_EQ(cursor->LargestBatch(2), 11);
+  EXPECT_EQ(cursor->LargestBatch(3), 31);
+  EXPECT_EQ(cursor->LargestBatch(int64_t{1} << 62), 31);
+  for (int i = 0; i < 3; ++i) cursor->Next();
+  EXPECT_EQ(cursor->LargestBatch(2), 4);
+  EXPECT_EQ(cursor->position(), (LoaderPosition{.epoch = 0, .index = 6}));
+}
+
 TEST(LoaderTest, RefusesNoExamplesBadOptionsAndPositionsOutside) {
   EXPECT_EQ(PairLoader::Create({}, {}).status().code(),
             absl::StatusCode::kInvalidArgument);

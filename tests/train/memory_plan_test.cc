@@ -9,10 +9,16 @@
 #include <vector>
 
 #include "align/base/storage.h"
+#include "align/dnnl/matmul.h"
+#include "align/dnnl/packed_matrix.h"
+#include "align/dnnl/precision.h"
 #include "align/models/peft.h"
 #include "align/models/recompute.h"
+#include "align/ops/token_scores.h"
+#include "align/tensor/tape.h"
 #include "align/train/optimizer.h"
 #include "align/train/sft_objective.h"
+#include "samplers/generate.h"
 #include "tests/support/tiny_model.h"
 
 namespace align::train {
@@ -135,6 +141,45 @@ TEST_P(MemoryPlanTest, LoadingTakesTheWeights) {
   const int64_t before = GetStorageStats().bytes_in_use;
   const std::unique_ptr<Model> model = Model::MakeEmpty(config);
   EXPECT_EQ(GetStorageStats().bytes_in_use - before, WeightBytes(config));
+}
+
+// Enough tokens that every expert is chosen, and rows to score.
+TEST_P(MemoryPlanTest, ScoringInBf16KeepsThePackedCopies) {
+  if (!HasBf16()) GTEST_SKIP() << "no bf16 products on this CPU";
+  const ModelConfig config = Config(GetParam());
+  const auto model = CreateModel(config, Rng(1));
+  ASSERT_TRUE(model.ok()) << model.status();
+  (*model)->params().SetPrecision(Precision::kBf16);
+  const SftBatch batch = Batch();
+  const int64_t before = GetStorageStats().bytes_in_use;
+  {
+    const NoGrad no_grad;
+    ScoreTokens((*model)->Hidden(batch.packed.tokens, batch.packed.segments),
+                (*model)->Head(), batch.packed.scored);
+  }
+  const auto kept =
+      static_cast<double>(GetStorageStats().bytes_in_use - before);
+  const auto planned =
+      static_cast<double>(PackedBytes(config, Precision::kBf16));
+  EXPECT_NEAR(planned / kept, 1, 0.1) << planned << " " << kept;
+}
+
+// Decoding, that is products of few rows.
+TEST(PackedBytesTest, AreWhatSamplingInF32Keeps) {
+  if (!PackedRowsExact(Precision::kF32)) GTEST_SKIP() << DescribeMatmul();
+  const ModelConfig config = Config(Family::kLlama);
+  const auto model = CreateModel(config, Rng(1));
+  ASSERT_TRUE(model.ok()) << model.status();
+  const std::vector<std::vector<int32_t>> prompts = {{1, 2, 3}};
+  const int64_t before = GetStorageStats().bytes_in_use;
+  ASSERT_TRUE(
+      samplers::Generate(**model, prompts, 4, {.max_new_tokens = 3}, Rng(1))
+          .ok());
+  const auto kept =
+      static_cast<double>(GetStorageStats().bytes_in_use - before);
+  const auto planned =
+      static_cast<double>(PackedBytes(config, Precision::kF32));
+  EXPECT_NEAR(planned / kept, 1, 0.1) << planned << " " << kept;
 }
 
 TEST(OptimizerMemoryTest, StateIsOfTheAdaptersAlone) {
