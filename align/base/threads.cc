@@ -12,7 +12,7 @@ namespace align {
 namespace {
 
 // Looks before a waiting thread goes to sleep.
-constexpr int kBusyLooks = 4000;
+constexpr int kBusyLooks = 40000;
 
 // Returns once done(value). Busy at first, for loops that follow each other
 // closely; then asleep, because on a busy machine the thread that is waited for
