@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "align/base/threads.h"
@@ -9,28 +10,34 @@
 
 namespace align::bench {
 
-int RunModelBenchmarks(int argc, char** argv,
-                       absl::Status (*add)(const std::string& model),
-                       absl::Status (*profile)(const std::string& model)) {
-  constexpr std::string_view kFlag = "--model=";
-  std::string model = "small";
-  bool profiled = false;
+std::string TakeFlag(const std::string& name, std::string value,
+                     std::vector<char*>& arguments) {
+  const std::string flag = "--" + name, with_value = flag + "=";
   std::vector<char*> others;
-  for (int i = 0; i < argc; ++i) {
-    const std::string_view word = argv[i];
-    if (word == "--model" && i + 1 < argc) {
-      model = argv[++i];
-    } else if (word.starts_with(kFlag)) {
-      model = word.substr(kFlag.size());
-    } else if (profile != nullptr && word == "--profile") {
-      profiled = true;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string_view word = arguments[i];
+    if (word == flag && i + 1 < arguments.size()) {
+      value = arguments[++i];
+    } else if (word.starts_with(with_value)) {
+      value = word.substr(with_value.size());
     } else {
-      others.push_back(argv[i]);
+      others.push_back(arguments[i]);
     }
   }
-  int count = static_cast<int>(others.size());
-  benchmark::Initialize(&count, others.data());
-  if (benchmark::ReportUnrecognizedArguments(count, others.data())) return 2;
+  arguments = std::move(others);
+  return value;
+}
+
+int RunModelBenchmarks(std::vector<char*> arguments, const OnModel& add,
+                       const OnModel& profile) {
+  const std::string model = TakeFlag("model", "small", arguments);
+  const auto is_profile = [&](std::string_view word) {
+    return profile != nullptr && word == "--profile";
+  };
+  const bool profiled = std::erase_if(arguments, is_profile) > 0;
+  int count = static_cast<int>(arguments.size());
+  benchmark::Initialize(&count, arguments.data());
+  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
   const absl::Status status = profiled ? profile(model) : add(model);
   if (!status.ok()) {
     std::fprintf(stderr, "%s\n", Message(status).c_str());

@@ -59,5 +59,6 @@ absl::Status Add(const std::string& name) {
 }  // namespace align::bench
 
 int main(int argc, char** argv) {
-  return align::bench::RunModelBenchmarks(argc, argv, align::bench::Add);
+  return align::bench::RunModelBenchmarks({argv, argv + argc},
+                                          align::bench::Add);
 }

@@ -265,5 +265,6 @@ absl::Status AddAll(const std::string& name) {
 }  // namespace align::bench
 
 int main(int argc, char** argv) {
-  return align::bench::RunModelBenchmarks(argc, argv, align::bench::AddAll);
+  return align::bench::RunModelBenchmarks({argv, argv + argc},
+                                          align::bench::AddAll);
 }

@@ -2,7 +2,8 @@
 // DPO with a frozen reference, and PPO on a rollout that is already there.
 // `tokens` are distinct tokens through the policy, `FLOP` the useful work of
 // ForwardFlops: 3 forward passes of what is trained and 1 of the reference.
-// With --profile it says instead where the time of each step goes.
+// With --profile it says instead where the time of each step goes; --precision
+// auto|f32|bf16 is that of all models.
 
 #include <cstdint>
 #include <cstdio>
@@ -16,6 +17,7 @@
 #include "align/base/profile.h"
 #include "align/data/batches.h"
 #include "align/dnnl/machine_rates.h"
+#include "align/dnnl/precision.h"
 #include "align/train/optimizer.h"
 #include "align/train/ppo_objective.h"
 #include "align/train/preference_objective.h"
@@ -38,7 +40,12 @@ struct Method {
   double tokens = 0;
   double flops = 0;
 };
-using MakeMethod = absl::StatusOr<Method> (*)(const std::string& model);
+// What a method's models are.
+struct Setting {
+  std::string model;
+  Precision precision = Precision::kF32;
+};
+using MakeMethod = absl::StatusOr<Method> (*)(const Setting& setting);
 
 // Takes steps of one method.
 class Stepper {
@@ -73,8 +80,8 @@ class Stepper {
   train::Optimizer optimizer_;
 };
 
-void Step(benchmark::State& state, MakeMethod make, const std::string& name) {
-  absl::StatusOr<Method> method = make(name);
+void Step(benchmark::State& state, MakeMethod make, const Setting& setting) {
+  absl::StatusOr<Method> method = make(setting);
   if (!method.ok()) {
     return state.SkipWithError(Message(method.status()).c_str());
   }
@@ -88,8 +95,10 @@ void Step(benchmark::State& state, MakeMethod make, const std::string& name) {
 }
 
 absl::StatusOr<std::shared_ptr<Model>> Trained(
-    absl::StatusOr<std::unique_ptr<Model>> model, Method& method) {
+    absl::StatusOr<std::unique_ptr<Model>> model, Precision precision,
+    Method& method) {
   if (!model.ok()) return model.status();
+  (*model)->params().SetPrecision(precision);
   (*model)->params().EnableGradients();
   method.trained.push_back(*std::move(model));
   return method.trained.back();
@@ -111,9 +120,10 @@ void Finish(const train::Objective<Batch>& objective, Batch batch,
   };
 }
 
-absl::StatusOr<Method> Sft(const std::string& name) {
+absl::StatusOr<Method> Sft(const Setting& setting) {
   Method method;
-  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(name), method));
+  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(setting.model),
+                                                    setting.precision, method));
   Finish<SftBatch>(
       train::SftObjective(*policy),
       {.packed = RandomBatch({}, policy->config().vocab_size), .ids = {}},
@@ -127,19 +137,22 @@ PreferenceBatch RandomPairs(int64_t vocab) {
           .margins = std::vector<double>(5, 0.0)};
 }
 
-absl::StatusOr<Method> RewardModel(const std::string& name) {
+absl::StatusOr<Method> RewardModel(const Setting& setting) {
   Method method;
-  ALIGN_ASSIGN_OR_RETURN(const auto model,
-                         Trained(BenchRewardModel(name), method));
+  ALIGN_ASSIGN_OR_RETURN(
+      const auto model,
+      Trained(BenchRewardModel(setting.model), setting.precision, method));
   Finish<PreferenceBatch>(train::RewardObjective(*model, train::BradleyTerry()),
                           RandomPairs(model->config().vocab_size), method);
   return method;
 }
 
-absl::StatusOr<Method> Dpo(const std::string& name) {
+absl::StatusOr<Method> Dpo(const Setting& setting) {
   Method method;
-  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(name), method));
+  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(setting.model),
+                                                    setting.precision, method));
   method.frozen.push_back(CloneModel(*policy));
+  method.frozen[0]->params().SetPrecision(setting.precision);
   ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
                          train::MakePairLoss("sigmoid"));
   Finish<PreferenceBatch>(
@@ -149,11 +162,13 @@ absl::StatusOr<Method> Dpo(const std::string& name) {
   return method;
 }
 
-absl::StatusOr<Method> Ppo(const std::string& name) {
+absl::StatusOr<Method> Ppo(const Setting& setting) {
   Method method;
-  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(name), method));
-  ALIGN_ASSIGN_OR_RETURN(const auto critic,
-                         Trained(BenchRewardModel(name), method));
+  ALIGN_ASSIGN_OR_RETURN(const auto policy, Trained(BenchModel(setting.model),
+                                                    setting.precision, method));
+  ALIGN_ASSIGN_OR_RETURN(
+      const auto critic,
+      Trained(BenchRewardModel(setting.model), setting.precision, method));
   train::PpoBatch batch;
   batch.packed = RandomBatch({}, policy->config().vocab_size);
   ALIGN_ASSIGN_OR_RETURN(const std::vector<float> log_probs,
@@ -172,12 +187,12 @@ absl::StatusOr<Method> Ppo(const std::string& name) {
 constexpr std::pair<const char*, MakeMethod> kMethods[] = {
     {"sft", Sft}, {"reward_model", RewardModel}, {"dpo", Dpo}, {"ppo", Ppo}};
 
-absl::Status Add(const std::string& name) {
+absl::Status Add(const Setting& setting) {
   // A wrong name is an error of the call, not of each bench.
-  ALIGN_RETURN_IF_ERROR(BenchConfig(name).status());
+  ALIGN_RETURN_IF_ERROR(BenchConfig(setting.model).status());
   for (const auto& [method, make] : kMethods) {
     benchmark::RegisterBenchmark(("step/" + std::string(method)).c_str(), Step,
-                                 make, name)
+                                 make, setting)
         ->Unit(benchmark::kMillisecond)
         ->UseRealTime();
   }
@@ -185,10 +200,10 @@ absl::Status Add(const std::string& name) {
 }
 
 // The table of a few steps of every method; the first step is not in it.
-absl::Status PrintProfiles(const std::string& name) {
+absl::Status PrintProfiles(const Setting& setting) {
   constexpr int kSteps = 3;
   for (const auto& [method, make] : kMethods) {
-    ALIGN_ASSIGN_OR_RETURN(Method made, make(name));
+    ALIGN_ASSIGN_OR_RETURN(Method made, make(setting));
     Stepper stepper(std::move(made));
     ALIGN_RETURN_IF_ERROR(stepper.Step());
     Profile profile;
@@ -197,9 +212,10 @@ absl::Status PrintProfiles(const std::string& name) {
       for (int i = 0; i < kSteps; ++i) ALIGN_RETURN_IF_ERROR(stepper.Step());
     }
     std::printf(
-        "step/%s: %d steps of %.0f tokens and %.2f GFLOP of use\n\n%s\n",
-        method, kSteps, stepper.method().tokens, stepper.method().flops / 1e9,
-        profile.Table(MeasureBestRates(Precision::kF32)).c_str());
+        "step/%s, %s: %d steps of %.0f tokens and %.2f GFLOP of use\n\n%s\n",
+        method, PrecisionName(setting.precision).c_str(), kSteps,
+        stepper.method().tokens, stepper.method().flops / 1e9,
+        profile.Table(MeasureBestRates(setting.precision)).c_str());
   }
   return absl::OkStatus();
 }
@@ -208,6 +224,19 @@ absl::Status PrintProfiles(const std::string& name) {
 }  // namespace align::bench
 
 int main(int argc, char** argv) {
-  return align::bench::RunModelBenchmarks(argc, argv, align::bench::Add,
-                                          align::bench::PrintProfiles);
+  std::vector<char*> arguments(argv, argv + argc);
+  const absl::StatusOr<align::Precision> precision = align::ParsePrecision(
+      align::bench::TakeFlag("precision", "f32", arguments));
+  if (!precision.ok()) {
+    std::fprintf(stderr, "%s\n", align::Message(precision.status()).c_str());
+    return 2;
+  }
+  return align::bench::RunModelBenchmarks(
+      arguments,
+      [&](const std::string& model) {
+        return align::bench::Add({model, *precision});
+      },
+      [&](const std::string& model) {
+        return align::bench::PrintProfiles({model, *precision});
+      });
 }

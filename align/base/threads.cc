@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <optional>
-#include <thread>
 
 #include "align/base/check.h"
 #include "align/base/team.h"
@@ -12,20 +11,24 @@
 namespace align {
 namespace {
 
-// Looks before a waiting thread lets others run.
-constexpr int kBusyLooks = 4000;
+// Looks before a waiting thread goes to sleep.
+constexpr int kBusyLooks = 40000;
 
-// Calls done() until it is true.
-template <class Done>
-void WaitUntil(const Done& done) {
-  for (int looks = 0; !done(); ++looks) {
-    if (looks < kBusyLooks) {
+// Returns once done(value). Busy at first, for loops that follow each other
+// closely; then asleep, because on a busy machine the thread that is waited for
+// may need this one's place.
+template <class T, class Done>
+void WaitUntil(const std::atomic<T>& value, const Done& done) {
+  T seen = value.load(std::memory_order_acquire);
+  for (int looks = 0; looks < kBusyLooks && !done(seen); ++looks) {
 #if defined(__x86_64__)
-      __builtin_ia32_pause();
+    __builtin_ia32_pause();
 #endif
-    } else {
-      std::this_thread::yield();
-    }
+    seen = value.load(std::memory_order_acquire);
+  }
+  while (!done(seen)) {
+    value.wait(seen, std::memory_order_acquire);
+    seen = value.load(std::memory_order_acquire);
   }
 }
 
@@ -43,28 +46,33 @@ class Team {
     count_ = count;
     next_.store(0, std::memory_order_relaxed);
     busy_.store(others_, std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
+    BeginRound();
     Work();
-    WaitUntil([&] { return busy_.load(std::memory_order_acquire) == 0; });
+    WaitUntil(busy_, [](int busy) { return busy == 0; });
   }
 
   void Serve() {
-    for (uint64_t round = 1;; ++round) {
-      WaitUntil(
-          [&] { return round_.load(std::memory_order_acquire) >= round; });
+    for (uint32_t round = 0;; ++round) {
+      WaitUntil(round_, [&](uint32_t begun) { return begun != round; });
       if (count_ < 0) return;
       Work();
-      busy_.fetch_sub(1, std::memory_order_release);
+      if (busy_.fetch_sub(1, std::memory_order_release) == 1) {
+        busy_.notify_one();
+      }
     }
   }
 
   // Lets those who serve go.
   void End() {
     count_ = -1;
-    round_.fetch_add(1, std::memory_order_release);
+    BeginRound();
   }
 
  private:
+  void BeginRound() {
+    round_.fetch_add(1, std::memory_order_release);
+    round_.notify_all();
+  }
   void Work() {
     for (int64_t i = next_++; i < count_; i = next_++) (*body_)(i);
   }
@@ -73,7 +81,7 @@ class Team {
   const std::function<void(int64_t)>* body_ = nullptr;
   int64_t count_ = 0;
   std::atomic<int64_t> next_ = 0;
-  alignas(64) std::atomic<uint64_t> round_ = 0;
+  alignas(64) std::atomic<uint32_t> round_ = 0;  // wraps around
   alignas(64) std::atomic<int> busy_ = 0;
 };
 

@@ -172,9 +172,11 @@ void WholeDense(MatrixView a, MatrixView b, float* c, bool accumulate) {
     b_copy = DenseCopy(b);
     b = RowMajor(b_copy.get(), b.rows, b.cols);
   }
-  ForTeamRowParts(a.rows, [&](int64_t begin, int64_t rows) {
-    Call(RowRange(a, begin, rows), b, c + begin * b.cols, b.cols, accumulate);
-  });
+  ForTeamRowParts(a.rows, 4 * b.rows * b.cols,
+                  [&](int64_t begin, int64_t rows) {
+                    Call(RowRange(a, begin, rows), b, c + begin * b.cols,
+                         b.cols, accumulate);
+                  });
 }
 
 void Whole(const MatrixView& a, const MatrixView& b, float* c, int64_t c_stride,

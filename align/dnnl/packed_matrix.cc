@@ -134,7 +134,7 @@ void PackedMatrix::Run(const void* a, int64_t m, float* c,
     }
   }
   const int64_t width = k_ * (precision_ == Precision::kBf16 ? 2 : 4);
-  ForTeamRowParts(m, [&](int64_t begin, int64_t rows) {
+  ForTeamRowParts(m, bytes(), [&](int64_t begin, int64_t rows) {
     RunWhole(static_cast<const char*>(a) + begin * width, rows, c + begin * n_,
              accumulate);
   });

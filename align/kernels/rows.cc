@@ -220,4 +220,16 @@ void AddInto(const float* x, int64_t count, float* y) {
   });
 }
 
+void Copy(const float* x, int64_t count, float* y) {
+  ForBlocks(count, kBlockFloats, [&](int64_t begin, int64_t end) {
+    std::copy(x + begin, x + end, y + begin);
+  });
+}
+
+void Add(const float* a, const float* b, int64_t count, float* y) {
+  ForBlocks(count, kBlockFloats, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) y[i] = a[i] + b[i];
+  });
+}
+
 }  // namespace align::kernels

@@ -40,7 +40,9 @@ struct RopeRows {
 void RopeApply(const RopeRows& rope, const float* x, int64_t n, float sign,
                bool add, float* y);
 
-// y += x over `count` floats.
+// y += x, y = x and y = a + b over `count` floats.
 void AddInto(const float* x, int64_t count, float* y);
+void Copy(const float* x, int64_t count, float* y);
+void Add(const float* a, const float* b, int64_t count, float* y);
 
 }  // namespace align::kernels

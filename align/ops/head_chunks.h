@@ -68,7 +68,8 @@ class HeadChunks {
 
   // fill(row) makes a row of `dz`, [R, labels of the chunk], the gradient of
   // its raw logits; then adds what they mean to the gradients of rows and head,
-  // where those have any.
+  // where those have any. In bf16 `dz` goes once it is rounded: nothing else
+  // should hold it.
   template <class Fill>
   void AddGradients(int64_t chunk, Tensor dz, const Fill& fill) const {
     const int64_t n = dz.dim(1);
@@ -83,7 +84,9 @@ class HeadChunks {
         kernels::RoundToBf16(dz.data() + row * n, n, AsBf16(rounded) + row * n);
       });
     }
-    AddProducts(chunk, ProductRows(dz.data(), rounded, count(), n));
+    if (bf16) dz = Tensor();
+    AddProducts(chunk,
+                ProductRows(bf16 ? nullptr : dz.data(), rounded, count(), n));
   }
 
  private:

@@ -100,8 +100,7 @@ Tensor Add(const Tensor& a, const Tensor& b) {
   ALIGN_CHECK(a.shape() == b.shape())
       << "[Add] " << ToString(a.shape()) << " and " << ToString(b.shape());
   Tensor out = Tensor::Empty(a.shape());
-  std::copy_n(a.data(), a.size(), out.data());
-  kernels::AddInto(b.data(), b.size(), out.data());
+  kernels::Add(a.data(), b.data(), out.size(), out.data());
   ProfileScope::AddFloats(3 * out.size());
   return Record("Add", out, {a, b}, [=](const float* grad) {
     for (const Tensor& input : {a, b}) {
@@ -111,7 +110,7 @@ Tensor Add(const Tensor& a, const Tensor& b) {
       if (target.accumulate) {
         kernels::AddInto(grad, input.size(), target.data);
       } else {
-        std::copy_n(grad, input.size(), target.data);
+        kernels::Copy(grad, input.size(), target.data);
       }
     }
   });

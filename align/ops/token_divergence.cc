@@ -1,6 +1,7 @@
 #include "align/ops/token_divergence.h"
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "align/base/check.h"
@@ -62,17 +63,18 @@ void BackwardDivergence(Comparison& c, const float* grad) {
   for (int64_t chunk = 0; chunk < c.student.chunks(); ++chunk) {
     Tensor dz = c.student.Logits(chunk);
     const Tensor t = c.teacher.Logits(chunk);
+    c.student.Drop(chunk);
+    float* const rows = dz.data();
     const int64_t n = t.dim(1);
-    c.student.AddGradients(chunk, dz, [&](int64_t row) {
+    c.student.AddGradients(chunk, std::move(dz), [&](int64_t row) {
       kernels::DivergenceGradients(
           c.rows[row],
           {.divergence = grad[row],
            .from_student = c.sums[row].from_student,
            .temperature = static_cast<float>(c.options.temperature),
            .soft_cap = static_cast<float>(c.student.head().soft_cap)},
-          t.data() + row * n, n, dz.data() + row * n);
+          t.data() + row * n, n, rows + row * n);
     });
-    c.student.Drop(chunk);
     c.teacher.Drop(chunk);
   }
 }

@@ -52,8 +52,10 @@ std::vector<float> Forward(Scoring& s, bool keep) {
 // ones.
 void AddChunkGradients(Scoring& s, int64_t chunk, const float* grad) {
   Tensor dz = s.chunks.Logits(chunk);
+  s.chunks.Drop(chunk);
+  float* const rows = dz.data();
   const int64_t n = dz.dim(1), count = s.count();
-  s.chunks.AddGradients(chunk, dz, [&](int64_t row) {
+  s.chunks.AddGradients(chunk, std::move(dz), [&](int64_t row) {
     const RowSums& sums = s.sums[row];
     const bool entropy = s.options.entropy;
     kernels::LogitGradients(
@@ -63,7 +65,7 @@ void AddChunkGradients(Scoring& s, int64_t chunk, const float* grad) {
          .row_entropy = entropy ? sums.Entropy() : 0,
          .temperature = static_cast<float>(s.options.temperature),
          .soft_cap = static_cast<float>(s.chunks.head().soft_cap)},
-        s.labels[row] - chunk * kHeadChunk, n, dz.data() + row * n);
+        s.labels[row] - chunk * kHeadChunk, n, rows + row * n);
   });
 }
 
@@ -71,7 +73,6 @@ void AddChunkGradients(Scoring& s, int64_t chunk, const float* grad) {
 void BackwardScores(Scoring& s, const float* grad) {
   for (int64_t chunk = 0; chunk < s.chunks.chunks(); ++chunk) {
     AddChunkGradients(s, chunk, grad);
-    s.chunks.Drop(chunk);
   }
 }
 
