@@ -21,6 +21,7 @@
 #include "align/cli/tokenize.h"
 #include "align/config/compare_job.h"
 #include "align/config/compare_needs.h"
+#include "align/config/compare_plan.h"
 #include "align/config/parse.h"
 #include "align/config/train_job.h"
 #include "align/data/import.h"
@@ -167,7 +168,8 @@ absl::Status RunStage(const Arguments& arguments,
     return StopRequested();
   };
   stop();
-  return RunProfiled(arguments, Precision::kF32, [&] {
+  ALIGN_ASSIGN_OR_RETURN(const Precision precision, ComparePrecision(config));
+  return RunProfiled(arguments, precision, [&] {
     return RunCompareStageByName(config, out, arguments.Get("stage", ""), stop);
   });
 }

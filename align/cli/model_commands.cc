@@ -159,6 +159,10 @@ absl::Status ShowCommand(const Arguments& arguments) {
   Line("positions", std::to_string(positions));
   Line("KV cache", Size(CacheBytesPerToken(config)) + " a token");
   Line("load", Size(WeightBytes(config)));
+  Line("packed", Size(PackedBytes(config, Precision::kF32)) +
+                     " to sample in f32, " +
+                     Size(PackedBytes(config, Precision::kBf16)) +
+                     " to sample or score in bf16");
   std::printf("a step of %lld x %lld tokens, AdamW, f32:\n",
               static_cast<long long>(shape.batch),
               static_cast<long long>(shape.length));

@@ -31,6 +31,7 @@ absl::StatusOr<std::unique_ptr<CompareContext>> CompareContext::Create(
   ALIGN_ASSIGN_OR_RETURN(context->tokenizer_,
                          LoadTokenizer(TokenizerDirectory(config)));
   ALIGN_ASSIGN_OR_RETURN(context->sampling_, ReadSampling(config.sampling()));
+  ALIGN_ASSIGN_OR_RETURN(context->precision_, ComparePrecision(config));
   context->sampling_.stop_ids = StopIds(*context->tokenizer_);
   if (config.gold().has_lexicon()) {
     ALIGN_ASSIGN_OR_RETURN(LexiconReward lexicon,
@@ -48,6 +49,23 @@ absl::StatusOr<std::unique_ptr<CompareContext>> CompareContext::Create(
 
 std::string CompareContext::directory() const {
   return StageDirectory(out_, stage_);
+}
+
+absl::StatusOr<std::unique_ptr<Model>> CompareContext::Load(
+    const std::string& directory, const std::string& base) const {
+  ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                         LoadModel(directory, base));
+  model->params().SetPrecision(precision_);
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> CompareContext::LoadSft() const {
+  return Load(SftModelDirectory(config_, out_));
+}
+
+absl::StatusOr<std::unique_ptr<Model>> CompareContext::LoadTrainedRewardModel()
+    const {
+  return Load(StageDirectory(out_, "reward_model") + "/model");
 }
 
 absl::StatusOr<std::vector<double>> CompareContext::Judge(

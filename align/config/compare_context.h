@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "align/base/precision.h"
 #include "align/base/rng.h"
 #include "align/base/status.h"
 #include "align/data/loader.h"
@@ -35,6 +36,7 @@ class CompareContext {
   std::string directory() const;
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const samplers::SamplingOptions& sampling() const { return sampling_; }
+  Precision precision() const { return precision_; }
   Rng rng() const { return Rng(config_.seed()).Fork(stage_); }
   pb::StageRecord& record() { return record_; }
   const std::function<bool()>& stop() const { return stop_; }
@@ -43,6 +45,15 @@ class CompareContext {
   absl::StatusOr<std::vector<double>> Judge(
       std::span<const std::vector<int32_t>> prompts,
       std::span<const std::vector<int32_t>> replies) const;
+
+  // The model of a directory, or the base with adapters on `base`, which
+  // multiplies in the job's precision. Errors are those of LoadModel.
+  absl::StatusOr<std::unique_ptr<Model>> Load(
+      const std::string& directory, const std::string& base = "") const;
+  // The policy that SFT left.
+  absl::StatusOr<std::unique_ptr<Model>> LoadSft() const;
+  // What the stage reward_model left.
+  absl::StatusOr<std::unique_ptr<Model>> LoadTrainedRewardModel() const;
 
   // `count` replies to every prompt, judged; random streams are
   // rng.Fork(number).Fork(k). Counts the tokens.
@@ -72,6 +83,7 @@ class CompareContext {
   std::function<bool()> stop_;
   std::unique_ptr<Tokenizer> tokenizer_;
   samplers::SamplingOptions sampling_;
+  Precision precision_ = Precision::kF32;
   std::unique_ptr<Model> gold_model_;
   train::RewardFunction judge_;
   pb::StageRecord record_;

@@ -65,12 +65,11 @@ absl::Status KeepBest(const Model& reward_model, int64_t n,
 // random streams.
 absl::Status Evaluate(CompareContext& context, const std::string& method) {
   const pb::CompareConfig& config = context.config();
-  const std::string sft = SftModelDirectory(config, context.out());
   const bool trained = method != "sft" && method != "best_of_n";
   ALIGN_ASSIGN_OR_RETURN(
       const std::unique_ptr<Model> policy,
-      LoadModel(trained ? StageDirectory(context.out(), method) + "/model"
-                        : sft));
+      trained ? context.Load(StageDirectory(context.out(), method) + "/model")
+              : context.LoadSft());
   ALIGN_ASSIGN_OR_RETURN(const pb::Samples prompts,
                          context.ReadSamples("prompts", "eval.binpb"));
   const int64_t count = config.has_eval_samples() ? config.eval_samples() : 1;
@@ -85,14 +84,13 @@ absl::Status Evaluate(CompareContext& context, const std::string& method) {
                                         Rng(config.seed()).Fork("eval")));
   context.record().set_models_held(1);
   if (method == "best_of_n") {
-    ALIGN_ASSIGN_OR_RETURN(
-        const std::unique_ptr<Model> reward_model,
-        LoadModel(StageDirectory(context.out(), "reward_model") + "/model"));
+    ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> reward_model,
+                           context.LoadTrainedRewardModel());
     ALIGN_RETURN_IF_ERROR(KeepBest(*reward_model, n, samples));
     context.record().set_models_held(2);
   }
   ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> reference,
-                         LoadModel(sft));
+                         context.LoadSft());
   ALIGN_RETURN_IF_ERROR(
       ScoreUnder(*reference, context.sampling().temperature, samples));
   return context.Write("samples.binpb", samples);

@@ -8,9 +8,11 @@
 
 #include "align/base/check.h"
 #include "align/base/files.h"
+#include "align/base/log.h"
 #include "align/config/compare_plan.h"
 #include "align/config/compare_stages.h"
 #include "align/config/parse.h"
+#include "align/dnnl/precision.h"
 #include "align/eval/statistics.h"
 #include "align/report/compare_report.h"
 
@@ -280,6 +282,8 @@ absl::Status RunCompare(const pb::CompareConfig& config, const std::string& out,
   ALIGN_RETURN_IF_ERROR(MakeDirectories(out));
   ALIGN_RETURN_IF_ERROR(
       WriteFileAtomically(out + "/config.textproto", ConfigText(config)));
+  ALIGN_ASSIGN_OR_RETURN(const Precision precision, ComparePrecision(config));
+  for (const std::string& note : PrecisionNotes(precision)) LogWarning(note);
   ALIGN_RETURN_IF_ERROR(StageQueue(config, out, stages, options).Run());
   return Report(config, out, stages, options);
 }

@@ -6,6 +6,7 @@
 #include "align/base/memory.h"
 #include "align/config/compare_plan.h"
 #include "align/config/settings.h"
+#include "align/models/memory_plan.h"
 #include "align/models/model_config.h"
 #include "align/models/peft.h"
 #include "align/models/tensor_spec.h"
@@ -18,6 +19,9 @@ struct Sizes {
   int64_t policy = 0;  // parameters
   int64_t reward = 0;
   int64_t judge = 0;  // 0: a lexicon
+  // Bytes of their packed copies in the job's precision.
+  int64_t packed_policy = 0;
+  int64_t packed_reward = 0;
 };
 
 int64_t ParameterCount(const ModelConfig& config) {
@@ -34,9 +38,12 @@ absl::StatusOr<Sizes> ReadSizes(const pb::CompareConfig& config) {
   Sizes sizes;
   ALIGN_ASSIGN_OR_RETURN(ModelConfig base,
                          ConfigOf(config.base().path(), config.base().base()));
+  ALIGN_ASSIGN_OR_RETURN(const Precision precision, ComparePrecision(config));
   sizes.policy = ParameterCount(base);
+  sizes.packed_policy = PackedBytes(base, precision);
   base.architecture.head = HeadKind::kSequenceClassifier;
   sizes.reward = ParameterCount(base);
+  sizes.packed_reward = PackedBytes(base, precision);
   if (config.gold().has_reward_model()) {
     ALIGN_ASSIGN_OR_RETURN(const ModelConfig judge,
                            ConfigOf(config.gold().reward_model()));
@@ -73,8 +80,24 @@ absl::StatusOr<int64_t> FloatsHeld(const pb::CompareConfig& config,
   return 2 * policy + (stage == "eval_best_of_n" ? reward : 0);
 }
 
-std::string Megabytes(int64_t floats) {
-  return std::to_string((floats * 4 + 999999) / 1000000) + " MB";
+// Bytes of the copies that models keep for products at that moment: in bf16
+// those that compute without gradients, in f32 those that sample.
+int64_t PackedHeld(const pb::CompareConfig& config, const std::string& stage,
+                   bool bf16, const Sizes& sizes) {
+  const int64_t policy = sizes.packed_policy, reward = sizes.packed_reward;
+  const bool prompts = stage == "prompts";
+  if (stage == "pairs" || (prompts && config.prompts().sampled())) {
+    return policy;
+  }
+  if (prompts || stage == "sft" || stage == "reward_model") return 0;
+  if (stage == "dpo" || stage == "rso") return bf16 ? policy : 0;
+  if (!bf16) return policy;
+  if (stage == "ppo") return 2 * (policy + reward);
+  return 2 * policy + (stage == "eval_best_of_n" ? reward : 0);
+}
+
+std::string Megabytes(int64_t bytes) {
+  return std::to_string((bytes + 999999) / 1000000) + " MB";
 }
 
 }  // namespace
@@ -84,18 +107,23 @@ absl::StatusOr<std::string> DescribeCompareJob(
   ALIGN_ASSIGN_OR_RETURN(const std::vector<CompareStage> stages,
                          PlanCompare(config));
   ALIGN_ASSIGN_OR_RETURN(const Sizes sizes, ReadSizes(config));
+  ALIGN_ASSIGN_OR_RETURN(const Precision precision, ComparePrecision(config));
+  const bool bf16 = precision == Precision::kBf16;
   std::string text =
       "parameters: " + std::to_string(sizes.policy) +
-      "\nmemory for weights, gradients, moments and references, by stage:\n";
+      "\nmemory for weights, gradients, moments, references and packed "
+      "copies, by stage:\n";
   int64_t largest = 0;
   for (const CompareStage& stage : stages) {
-    ALIGN_ASSIGN_OR_RETURN(int64_t floats,
+    ALIGN_ASSIGN_OR_RETURN(const int64_t floats,
                            FloatsHeld(config, stage.name, sizes));
-    floats += sizes.judge;
-    largest = std::max(largest, floats);
+    const int64_t bytes =
+        (floats + sizes.judge) * static_cast<int64_t>(sizeof(float)) +
+        PackedHeld(config, stage.name, bf16, sizes);
+    largest = std::max(largest, bytes);
     text += "  " + stage.name +
             std::string(16 - std::min<size_t>(15, stage.name.size()), ' ') +
-            Megabytes(floats) + "\n";
+            Megabytes(bytes) + "\n";
   }
   return text + "largest stage: " + Megabytes(largest) +
          " (available: " + std::to_string(AvailableMemoryBytes() / 1000000) +

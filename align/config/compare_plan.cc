@@ -6,6 +6,7 @@
 #include "align/base/files.h"
 #include "align/config/parse.h"
 #include "align/config/settings.h"
+#include "align/dnnl/precision.h"
 #include "align/models/peft.h"
 #include "losses/registry.h"
 #include "proto/compare.pb.h"
@@ -54,6 +55,11 @@ absl::StatusOr<std::string> InputsKey(const pb::CompareConfig& config) {
                            DirectoryKey(config.base().tokenizer()));
     key += tokenizer;
   }
+  // Jobs in f32 keep the keys that they had before there was a choice.
+  ALIGN_ASSIGN_OR_RETURN(const Precision precision, ComparePrecision(config));
+  if (precision != Precision::kF32) {
+    key += "precision " + PrecisionName(precision) + "\n";
+  }
   std::vector<std::string> files;
   if (config.prompts().has_texts()) files.push_back(config.prompts().texts());
   if (config.gold().has_lexicon()) files.push_back(config.gold().lexicon());
@@ -92,7 +98,7 @@ absl::Status CheckCompare(const pb::CompareConfig& config) {
           "methods: " + losses::UnknownName("method", method, AllMethods()));
     }
   }
-  return absl::OkStatus();
+  return ComparePrecision(config).status();
 }
 
 // The part of the config that the stage itself reads, as text.
@@ -205,6 +211,10 @@ absl::StatusOr<std::vector<CompareStage>> PlanCompare(
   }
   ALIGN_RETURN_IF_ERROR(CheckTraining(config, stages));
   return stages;
+}
+
+absl::StatusOr<Precision> ComparePrecision(const pb::CompareConfig& config) {
+  return ParsePrecision(config.has_precision() ? config.precision() : "f32");
 }
 
 std::string StageDirectory(const std::string& out, const std::string& stage) {

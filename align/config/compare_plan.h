@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "align/base/precision.h"
 #include "align/base/status.h"
 
 namespace align::pb {
@@ -35,6 +36,9 @@ absl::StatusOr<std::vector<CompareStage>> PlanCompare(
 // for best_of_n, whose work is at inference), in order.
 std::vector<std::string> EarlierStages(const std::string& method);
 std::string OwnStage(const std::string& method);
+
+// What the job's models multiply in. kInvalidArgument: see ParsePrecision.
+absl::StatusOr<Precision> ComparePrecision(const pb::CompareConfig& config);
 
 std::string StageDirectory(const std::string& out, const std::string& stage);
 // The record of a finished stage; kNotFound when there is none.

@@ -31,13 +31,9 @@ absl::Status TrainPpo(CompareContext& context) {
   const pb::CompareConfig::Ppo& config = context.config().ppo();
   ALIGN_ASSIGN_OR_RETURN(const PpoSettings settings,
                          ReadPpo(config.ppo(), context.sampling().temperature));
-  ALIGN_ASSIGN_OR_RETURN(
-      std::unique_ptr<Model> policy,
-      LoadModel(SftModelDirectory(context.config(), context.out())));
+  ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> policy, context.LoadSft());
   PpoModels models;
-  ALIGN_ASSIGN_OR_RETURN(
-      models.reward_model,
-      LoadModel(StageDirectory(context.out(), "reward_model") + "/model"));
+  ALIGN_ASSIGN_OR_RETURN(models.reward_model, context.LoadTrainedRewardModel());
   models.reward = train::RewardModelFunction(*models.reward_model);
   models.reference = CloneModel(*policy);
   if (settings.shared_critic) {

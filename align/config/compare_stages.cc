@@ -60,8 +60,8 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> SampledOpenings(
         "at least 2");
   }
   ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> base,
-                         LoadModel(context.config().base().path(),
-                                   context.config().base().base()));
+                         context.Load(context.config().base().path(),
+                                      context.config().base().base()));
   const std::vector<std::vector<int32_t>> start = {
       {*context.tokenizer().bos_id()}};
   samplers::SamplingOptions options = context.sampling();
@@ -147,8 +147,8 @@ absl::Status TrainSft(CompareContext& context) {
   const pb::CompareConfig::Sft& config = context.config().sft();
   if (!config.enabled()) return absl::OkStatus();
   ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> policy,
-                         LoadModel(context.config().base().path(),
-                                   context.config().base().base()));
+                         context.Load(context.config().base().path(),
+                                      context.config().base().base()));
   policy->params().EnableGradients();
   TokenizeOptions options;
   const int64_t positions = policy->config().max_position_embeddings;

@@ -15,15 +15,6 @@
 namespace align {
 namespace {
 
-absl::StatusOr<std::unique_ptr<Model>> LoadSft(const CompareContext& context) {
-  return LoadModel(SftModelDirectory(context.config(), context.out()));
-}
-
-absl::StatusOr<std::unique_ptr<Model>> LoadTrainedRewardModel(
-    const CompareContext& context) {
-  return LoadModel(StageDirectory(context.out(), "reward_model") + "/model");
-}
-
 absl::Status SaveResult(const CompareContext& context, const Model& model) {
   return SaveModel(model, context.directory() + "/model",
                    TokenizerDirectory(context.config()));
@@ -86,7 +77,7 @@ absl::Status TrainPreference(CompareContext& context,
       loss_config.has_name() ? loss_config.name() : "sigmoid";
   ALIGN_ASSIGN_OR_RETURN(const train::NamedPairLoss loss,
                          train::MakePairLoss(name, options));
-  ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> policy, LoadSft(context));
+  ALIGN_ASSIGN_OR_RETURN(std::unique_ptr<Model> policy, context.LoadSft());
   const std::unique_ptr<Model> reference = CloneModel(*policy);
   policy->params().EnableGradients();
   ALIGN_ASSIGN_OR_RETURN(train::Source<PreferenceBatch> source,
@@ -204,7 +195,8 @@ absl::Status MakePairs(CompareContext& context) {
     return InvalidArgument(
         "pairs: expected samples_per_prompt >= 2 and label_temperature > 0");
   }
-  ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> policy, LoadSft(context));
+  ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> policy,
+                         context.LoadSft());
   ALIGN_ASSIGN_OR_RETURN(const pb::Samples prompts,
                          context.ReadSamples("prompts", "train.binpb"));
   ALIGN_ASSIGN_OR_RETURN(
@@ -235,6 +227,7 @@ absl::Status TrainRewardModel(CompareContext& context) {
       std::unique_ptr<Model> model,
       LoadRewardModel(SftModelDirectory(context.config(), context.out()),
                       context.rng().Fork("head")));
+  model->params().SetPrecision(context.precision());
   model->params().EnableGradients();
   const pb::StageTraining& training = context.config().reward_model();
   ALIGN_ASSIGN_OR_RETURN(train::Source<PreferenceBatch> source,
@@ -264,9 +257,9 @@ absl::Status TrainRso(CompareContext& context) {
   const pb::CompareConfig::Rso& config = context.config().rso();
   {
     ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> policy,
-                           LoadSft(context));
+                           context.LoadSft());
     ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Model> reward_model,
-                           LoadTrainedRewardModel(context));
+                           context.LoadTrainedRewardModel());
     ALIGN_ASSIGN_OR_RETURN(const pb::Samples prompts,
                            context.ReadSamples("prompts", "train.binpb"));
     ALIGN_ASSIGN_OR_RETURN(

@@ -174,9 +174,12 @@ std::vector<HeldModel> HeldTrained(const std::string& role, const Model& model,
                                    int64_t trained_copies) {
   const int64_t base = model.params().parameter_count();
   if (model.adapters() == nullptr) {
-    return {{.role = role, .parameters = base, .copies = trained_copies}};
+    return {{.role = role,
+             .parameters = base,
+             .copies = trained_copies,
+             .config = model.config()}};
   }
-  return {{.role = role, .parameters = base},
+  return {{.role = role, .parameters = base, .config = model.config()},
           {.role = "adapters",
            .parameters = model.adapters()->params().parameter_count(),
            .copies = trained_copies}};
@@ -186,6 +189,7 @@ HeldModel HeldStart(const pb::TrainConfig& config, const Model& policy) {
   HeldModel held = {.role = "reference"};
   if (policy.adapters() == nullptr) {
     held.parameters = policy.params().parameter_count();
+    held.config = policy.config();
   } else if (ContinuesAdapters(config)) {
     held.parameters = policy.adapters()->params().parameter_count();
   } else {

@@ -267,7 +267,7 @@ absl::StatusOr<HeldModel> HeldFromDirectory(const std::string& role,
                                             const std::string& directory,
                                             int64_t copies) {
   ALIGN_ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(directory));
-  HeldModel held = {.role = role, .copies = copies};
+  HeldModel held = {.role = role, .copies = copies, .config = config};
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     held.parameters += ElementCount(spec.shape);
   }

@@ -22,6 +22,7 @@
 #include "align/config/train_reference.h"
 #include "align/config/train_run.h"
 #include "align/dnnl/precision.h"
+#include "align/models/memory_plan.h"
 #include "align/models/model.h"
 #include "align/models/recompute.h"
 #include "align/text/tokenizer.h"
@@ -90,6 +91,7 @@ absl::StatusOr<TrainRun> PrepareRun(const pb::TrainConfig& config,
   ALIGN_ASSIGN_OR_RETURN(run.model, MakeModel(config, *run.tokenizer));
   ALIGN_ASSIGN_OR_RETURN(const Precision precision,
                          ParsePrecision(config.precision()));
+  for (const std::string& note : PrecisionNotes(precision)) LogWarning(note);
   run.model->params().SetPrecision(precision);
   SetRecomputeActivations(*run.model, config.recompute_activations());
   ALIGN_RETURN_IF_ERROR(SetRouterLoss(config, *run.model));
@@ -287,6 +289,27 @@ absl::Status ResolveTrainConfig(pb::TrainConfig& config) {
   return ReadOptimizer(config.optimizer(), config.loop().steps()).status();
 }
 
+namespace {
+
+// Copies for products are kept by models that compute without gradients: those
+// beside the trained one in bf16, and that one where it samples, or where its
+// adapters are off for the reference.
+void CountPackedCopies(const pb::TrainConfig& config, Precision precision,
+                       std::vector<HeldModel>& held) {
+  const bool bf16 = precision == Precision::kBf16;
+  const bool samples = SamplesReplies(config) || config.method() == "gkd";
+  for (HeldModel& model : held) {
+    const bool policy = &model == &held.front();
+    const bool shared = model.copies == 1 && HoldsReference(config);
+    const bool keeps = policy ? samples || (bf16 && shared) : bf16;
+    if (model.config && keeps) {
+      model.packed_bytes = PackedBytes(*model.config, precision);
+    }
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
   ALIGN_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                          LoadTokenizer(TokenizerOf(config)));
@@ -294,6 +317,9 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
                          MakeModel(config, *tokenizer));
   ALIGN_ASSIGN_OR_RETURN(const int64_t trained,
                          TrainedCopies(config.optimizer()));
+  ALIGN_ASSIGN_OR_RETURN(
+      const Precision precision,
+      ParsePrecision(config.has_precision() ? config.precision() : "f32"));
   std::vector<HeldModel> held = HeldTrained(
       config.method() == "reward" ? "reward model" : "policy", *model, trained);
   if (HoldsReference(config)) {
@@ -311,6 +337,7 @@ absl::StatusOr<std::string> DescribeTrainJob(const pb::TrainConfig& config) {
                                     : OnlineModelsBeside(config, *model));
     held.insert(held.end(), beside.begin(), beside.end());
   }
+  CountPackedCopies(config, precision, held);
   return DescribeMemory(held);
 }
 

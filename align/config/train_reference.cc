@@ -98,6 +98,7 @@ absl::StatusOr<HeldModel> HeldRunReference(const pb::TrainConfig& config,
   // then their base and another model make the peak.
   held.role = "reference (scored beforehand)";
   if (policy.adapters() == nullptr) held.parameters = 0;
+  held.config.reset();
   return held;
 }
 

@@ -28,10 +28,14 @@ std::string DescribeMemory(const std::vector<HeldModel>& held) {
   for (const HeldModel& model : held) {
     const auto bytes = static_cast<double>(model.parameters * model.copies) *
                        static_cast<double>(sizeof(float));
-    total += bytes;
-    text += model.role + ": " + std::to_string(model.parameters) +
-            " parameters, " + megabytes(bytes) + " for weights" +
-            (model.copies > 1 ? ", gradients and moments\n" : "\n");
+    const auto packed = static_cast<double>(model.packed_bytes);
+    total += bytes + packed;
+    text +=
+        model.role + ": " + std::to_string(model.parameters) + " parameters, " +
+        megabytes(bytes) + " for weights" +
+        (model.copies > 1 ? ", gradients and moments" : "") +
+        (packed > 0 ? ", " + megabytes(packed) + " for packed copies" : "") +
+        "\n";
   }
   return text + "in all: " + megabytes(total) + " (available: " +
          megabytes(static_cast<double>(AvailableMemoryBytes())) + ")\n";

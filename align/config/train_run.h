@@ -3,11 +3,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "align/base/status.h"
 #include "align/models/model.h"
+#include "align/models/model_config.h"
 #include "align/text/tokenizer.h"
 #include "align/train/checkpoint.h"
 #include "align/train/run_loop.h"
@@ -47,10 +49,13 @@ struct HeldModel {
   std::string role;
   int64_t parameters = 0;
   int64_t copies = 1;
+  std::optional<ModelConfig> config;  // of a model with weights of its own
+  int64_t packed_bytes = 0;           // of kept copies: see PackedBytes
 };
 
 // A line for each, "policy: 264320 parameters, 5 MB for weights, gradients and
-// moments", and one for their sum and what is available.
+// moments, 1 MB for packed copies", and one for their sum and what is
+// available.
 std::string DescribeMemory(const std::vector<HeldModel>& held);
 
 }  // namespace align

@@ -260,6 +260,48 @@ TEST_F(CliJobTest, ProfileOfARolloutTellsSamplingFromScoring) {
   }
 }
 
+// oneDNN can be told to leave out what a CPU has.
+class CliIsaTest : public CliJobTest {
+ protected:
+  ProcessResult AlignOn(const std::string& isa,
+                        const std::vector<std::string>& words) const {
+    return RunProcess(With({"/usr/bin/env", "ONEDNN_MAX_CPU_ISA=" + isa,
+                            ALIGN_BINARY_DIR "/bin/align"},
+                           words),
+                      directory_);
+  }
+};
+
+TEST_F(CliIsaTest, WithoutAvx512Bf16IsRefusedAndAutoIsF32) {
+  for (const auto& words :
+       {With(TrainWords("sft", "texts"), {"--out", Path("bf16")}),
+        With(CompareWords(), {"--out", Path("bf16")})}) {
+    const ProcessResult refused =
+        AlignOn("AVX2", With(words, {"precision=bf16"}));
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_THAT(refused.err, HasSubstr("precision 'bf16': oneDNN multiplies "
+                                       "bf16 on CPUs with AVX-512"));
+    EXPECT_FALSE(FileExists(Path("bf16")));
+  }
+  const ProcessResult taken =
+      AlignOn("AVX2", With(TrainWords("sft", "texts"),
+                           {"--out", Path("auto"), "precision=auto"}));
+  EXPECT_EQ(taken.exit_code, 0) << taken.err;
+  EXPECT_THAT(*ReadFile(Path("auto") + "/config.textproto"),
+              HasSubstr("precision: \"f32\""));
+}
+
+TEST_F(CliIsaTest, Bf16ThatIsSlowIsSaidOnce) {
+  const ProcessResult run =
+      AlignOn("AVX512_CORE", With(TrainWords("preference", "pairs"),
+                                  {"--out", Path("slow"), "precision=bf16"}));
+  if (run.exit_code == 2) GTEST_SKIP() << run.err;  // no AVX-512 at all
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  const std::string note = "this CPU has neither AVX512_BF16 nor AMX";
+  EXPECT_THAT(run.err, HasSubstr(note));
+  EXPECT_EQ(run.err.find(note), run.err.rfind(note));
+}
+
 TEST_F(CliJobTest, ATraceThatCannotBeWrittenIsRefusedBeforeTheRun) {
   const std::vector<std::string> words =
       With(TrainWords("sft", "texts"), {"--out", Path("x"), "--trace"});
@@ -312,6 +354,28 @@ TEST_F(CliJobTest, CompareRunsItsStagesInProcessesAndPrintsTheTable) {
   EXPECT_THAT(first, HasSubstr("\nattention backward "));
   // A stage alone needs the plan's name for it.
   ExpectRefused(With(words, {"--stage", "dpoo"}), {"dpoo"});
+  ExpectRefused(With(words, {"--stage", "dpo", "--share", "0"}),
+                {"--share", "descriptor 0"});
+}
+
+TEST_F(CliJobTest, StagesThatShareThreadsGiveWhatOneThreadGives) {
+  Output(With(CompareWords(), {"--out", Path("one"), "--threads", "1"}));
+  Output(With(CompareWords(),
+              {"--out", Path("two"), "--threads", "3", "--jobs", "2"}));
+  for (const char* file :
+       {"/samples.md", "/stages/dpo/model/model.safetensors"}) {
+    EXPECT_EQ(*ReadFile(Path("one") + file), *ReadFile(Path("two") + file))
+        << file;
+  }
+}
+
+TEST_F(CliJobTest, DryRunCountsPackedCopiesOfTheReferenceInBf16) {
+  const std::vector<std::string> words =
+      With(TrainWords("preference", "pairs"), {"--dry-run"});
+  EXPECT_THAT(Output(words), Not(HasSubstr("packed")));
+  const std::string text = Output(With(words, {"precision=auto"}));
+  EXPECT_EQ(text.find("packed copies") != std::string::npos,
+            text.find("precision: \"bf16\"") != std::string::npos);
 }
 
 }  // namespace

@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "align/base/files.h"
+#include "align/config/compare_context.h"
 #include "align/config/compare_needs.h"
 #include "align/config/compare_plan.h"
 #include "align/config/parse.h"
 #include "align/data/import.h"
+#include "align/dnnl/precision.h"
 #include "align/models/model.h"
 #include "proto/compare.pb.h"
 #include "proto/config.pb.h"
@@ -144,7 +146,44 @@ TEST_F(CompareJobTest, ChangedStagesRunAgainWithWhatNeedsThem) {
   EXPECT_EQ(Kept(), 8);  // all but dpo, ppo and their evaluations
 }
 
+TEST_F(CompareJobTest, InBf16StagesAreOthersAndEveryModelIsBf16) {
+  const auto keys = [&] {
+    std::vector<std::string> all;
+    const auto plan = PlanCompare(config_);
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    for (const CompareStage& stage : *plan) all.push_back(stage.key);
+    return all;
+  };
+  const std::vector<std::string> unset = keys();
+  config_.set_precision("f32");
+  EXPECT_EQ(keys(), unset);
+  config_.set_precision("auto");
+  EXPECT_EQ(keys() == unset, !HasFastBf16());
+  if (!HasBf16()) GTEST_SKIP() << "no bf16 products on this CPU";
+  ASSERT_TRUE(Run().ok());
+  config_.set_precision("bf16");
+  const absl::Status status = Run();
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Kept(), HasFastBf16() ? 12 : 0);
+  for (const char* stage : {"pairs", "reward_model", "dpo", "rso", "ppo"}) {
+    const auto context = CompareContext::Create(config_, out(), stage, nullptr);
+    ASSERT_TRUE(context.ok()) << context.status();
+    for (const auto& model :
+         {(*context)->LoadSft(), (*context)->LoadTrainedRewardModel()}) {
+      ASSERT_TRUE(model.ok()) << model.status();
+      EXPECT_EQ((*model)->params().precision(), Precision::kBf16);
+    }
+  }
+  // PPO stops unless its first ratios are 1: the sampler is the scorer.
+  EXPECT_THAT(*ReadFile(StageDirectory(out(), "ppo") + "/metrics.jsonl"),
+              HasSubstr("\"val/ratio\": 1.0}"));
+}
+
 TEST_F(CompareJobTest, BadConfigsAreRefusedByName) {
+  config_.set_precision("fp16");
+  EXPECT_THAT(Message(PlanCompare(config_).status()),
+              HasSubstr("precision 'fp16'"));
+  config_.clear_precision();
   config_.add_methods("dpoo");
   EXPECT_THAT(Message(PlanCompare(config_).status()),
               HasSubstr("did you mean 'dpo'?"));
@@ -233,6 +272,7 @@ TEST_F(CompareJobTest, NeedsAreListedByStage) {
   EXPECT_THAT(*text, HasSubstr("\n  prompts         0 MB\n"));
   EXPECT_THAT(*text, HasSubstr("\n  ppo             1 MB\n"));
   EXPECT_THAT(*text, HasSubstr("largest stage: 1 MB"));
+  EXPECT_THAT(*text, HasSubstr("packed copies"));
   config_.mutable_base()->set_path(directory_ + "/none");
   EXPECT_THAT(Message(DescribeCompareJob(config_).status()),
               HasSubstr("/none"));

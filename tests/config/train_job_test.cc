@@ -8,6 +8,7 @@
 
 #include "align/config/parse.h"
 #include "align/data/records.h"
+#include "align/dnnl/precision.h"
 #include "proto/config.pb.h"
 #include "proto/records.pb.h"
 #include "tests/config/train_job_fixture.h"
@@ -237,7 +238,8 @@ TEST_F(TrainJobTest, TheAccountOfMemoryCountsEveryModel) {
   ASSERT_TRUE(text.ok()) << text.status();
   // One block: 16 * (4 * 16 + 3 * 24) + 32, norm 16; table and head 258 * 16.
   for (const char* line :
-       {"policy: 10480 parameters, 1 MB for weights, gradients and moments\n",
+       {"policy: 10480 parameters, 1 MB for weights, gradients and moments, "
+        "1 MB for packed copies\n",
         "critic: 6368 parameters, 1 MB for weights, gradients and moments\n",
         "reward model: 6368 parameters, 1 MB for weights\n",
         "reference: 10480 parameters, 1 MB for weights\n", "in all: 1 MB"}) {
@@ -246,6 +248,11 @@ TEST_F(TrainJobTest, TheAccountOfMemoryCountsEveryModel) {
   config_.mutable_ppo()->set_critic("shared");
   EXPECT_THAT(*DescribeTrainJob(config_),
               HasSubstr("value head: 17 parameters"));
+  if (!HasBf16()) GTEST_SKIP() << "no bf16 products on this CPU";
+  config_.set_precision("bf16");
+  EXPECT_THAT(*DescribeTrainJob(config_),
+              HasSubstr("reference: 10480 parameters, 1 MB for weights, 1 MB "
+                        "for packed copies\n"));
 }
 
 TEST_F(TrainJobTest, DefaultsAreFilledInAndReadTheSameAgain) {
