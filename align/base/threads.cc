@@ -11,16 +11,18 @@
 namespace align {
 namespace {
 
-// Looks before a waiting thread goes to sleep.
+// Looks before a waiting thread goes to sleep: about half a millisecond, or,
+// where threads outnumber cores and one waits for another's place, much less.
 constexpr int kBusyLooks = 40000;
+constexpr int kCrowdedLooks = 400;
 
 // Returns once done(value). Busy at first, for loops that follow each other
 // closely; then asleep, because on a busy machine the thread that is waited for
 // may need this one's place.
 template <class T, class Done>
-void WaitUntil(const std::atomic<T>& value, const Done& done) {
+void WaitUntil(const std::atomic<T>& value, int most_looks, const Done& done) {
   T seen = value.load(std::memory_order_acquire);
-  for (int looks = 0; looks < kBusyLooks && !done(seen); ++looks) {
+  for (int looks = 0; looks < most_looks && !done(seen); ++looks) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
@@ -37,7 +39,9 @@ void WaitUntil(const std::atomic<T>& value, const Done& done) {
 // have said that they are done with it.
 class Team {
  public:
-  explicit Team(int others) : others_(others) {}
+  explicit Team(int others)
+      : others_(others),
+        looks_(others < omp_get_num_procs() ? kBusyLooks : kCrowdedLooks) {}
 
   int threads() const { return others_ + 1; }
 
@@ -48,12 +52,12 @@ class Team {
     busy_.store(others_, std::memory_order_relaxed);
     BeginRound();
     Work();
-    WaitUntil(busy_, [](int busy) { return busy == 0; });
+    WaitUntil(busy_, looks_, [](int busy) { return busy == 0; });
   }
 
   void Serve() {
     for (uint32_t round = 0;; ++round) {
-      WaitUntil(round_, [&](uint32_t begun) { return begun != round; });
+      WaitUntil(round_, looks_, [&](uint32_t begun) { return begun != round; });
       if (count_ < 0) return;
       Work();
       if (busy_.fetch_sub(1, std::memory_order_release) == 1) {
@@ -78,6 +82,7 @@ class Team {
   }
 
   const int others_;
+  const int looks_;
   const std::function<void(int64_t)>* body_ = nullptr;
   int64_t count_ = 0;
   std::atomic<int64_t> next_ = 0;
