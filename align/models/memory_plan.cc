@@ -5,7 +5,7 @@
 #include <string>
 
 #include "align/base/storage.h"
-#include "align/models/model_family.h"
+#include "align/models/model_cache.h"
 #include "align/models/tensor_spec.h"
 
 namespace align {
@@ -244,7 +244,7 @@ int64_t WeightBytes(const ModelConfig& config) {
 }
 
 int64_t CacheBytesPerToken(const ModelConfig& config) {
-  return FamilyOf(config).make(config)->MakeCache().bytes_per_token();
+  return CacheOf(config, CacheMode::kExact, Precision::kF32).bytes_per_token();
 }
 
 MemoryPlan PlanTraining(const ModelConfig& config, const TrainingShape& shape) {
