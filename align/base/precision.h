@@ -9,8 +9,8 @@ struct Bf16 {
   uint16_t bits = 0;
 };
 
-// What products multiply in. Sums, and all that is not a product of weights or
-// of the head, are f32 either way.
+// What products of weights, of the head and of attention's values multiply in.
+// Sums, and all else, are f32 either way.
 enum class Precision { kF32, kBf16 };
 
 }  // namespace align

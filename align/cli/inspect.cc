@@ -171,7 +171,8 @@ absl::Status SampleCommand(const Arguments& arguments) {
       const std::vector<samplers::Completion> replies,
       samplers::Generate(*model, prompts, samples, options,
                          Rng(static_cast<uint64_t>(seed)), {}, StopRequested));
-  LogInfo(DescribeCache(model->config(), options.cache_mode));
+  LogInfo(DescribeCache(model->config(), options.cache_mode,
+                        model->params().precision()));
   for (size_t i = 0; i < replies.size(); ++i) {
     const std::vector<int32_t>& prompt = prompts[i / samples];
     std::printf("%s%s\n%s", tokenizer->Decode(prompt).c_str(),

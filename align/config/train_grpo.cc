@@ -36,7 +36,8 @@ absl::StatusOr<train::GroupRolloutParts> LoadParts(
   ALIGN_ASSIGN_OR_RETURN(samplers::SamplingOptions sampling,
                          ReadRolloutSampling(config.sampling()));
   sampling.stop_ids = StopIds(*run.tokenizer);
-  LogInfo(DescribeCache(run.model->config(), CacheMode::kExact));
+  LogInfo(DescribeCache(run.model->config(), CacheMode::kExact,
+                        run.model->params().precision()));
   train::GroupRolloutParts parts = {
       .generate = train::SampleReplies(*run.model, sampling, stop,
                                        settings.rollout.group_size),

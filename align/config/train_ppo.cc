@@ -105,7 +105,8 @@ absl::Status PreparePpo(const pb::TrainConfig& config,
   ALIGN_ASSIGN_OR_RETURN(samplers::SamplingOptions sampling,
                          ReadRolloutSampling(config.sampling()));
   sampling.stop_ids = StopIds(*run.tokenizer);
-  LogInfo(DescribeCache(run.model->config(), CacheMode::kExact));
+  LogInfo(DescribeCache(run.model->config(), CacheMode::kExact,
+                        run.model->params().precision()));
   ALIGN_ASSIGN_OR_RETURN(const PpoSettings settings,
                          ReadPpo(config.ppo(), sampling.temperature));
   ALIGN_ASSIGN_OR_RETURN(PromptBatch prompts, ReadPrompts(config, run));

@@ -35,6 +35,12 @@ AttentionShape Decoder::AbsorbedShape(int64_t) const {
   return {};
 }
 
+AttentionShape Decoder::RoundedShape(int64_t layer) const {
+  AttentionShape shape = Shape(layer);
+  shape.precision = params().precision();
+  return shape;
+}
+
 Tensor Decoder::Hidden(std::span<const int32_t> tokens,
                        const Segments& segments) const {
   return Walk(tokens, segments, nullptr);
@@ -67,7 +73,7 @@ Tensor Decoder::PackedBlock(int64_t layer, const Tensor& x,
                             const PackedRows& rows,
                             std::vector<RouterOutput>* routers) const {
   const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
-    return Attention(q, k, v, rows.segments, Shape(layer));
+    return Attention(q, k, v, rows.segments, RoundedShape(layer));
   };
   return Block(layer, x, rows.positions,
                {.attend = attend, .routers = routers});
@@ -101,7 +107,7 @@ Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
                              std::span<const CachedRows> rows,
                              KvCache& cache) const {
   const NoGrad no_grad;
-  const bool absorbed = cache.value_width() == 0;
+  const bool absorbed = cache.row().value_dim == 0;
   std::vector<int32_t> positions;
   for (const CachedRows& r : rows) {
     for (int64_t i = 0; i < r.rows; ++i) {
@@ -111,8 +117,9 @@ Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
   Tensor x = Embed(tokens, positions);
   for (int64_t layer = 0; layer < config().num_hidden_layers; ++layer) {
     const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
-      ALIGN_CHECK(k.dim(1) == cache.key_width() &&
-                  (absorbed || v.dim(1) == cache.value_width()))
+      ALIGN_CHECK(k.dim(1) == cache.row().key_width() &&
+                  (absorbed || (v.dim(1) == cache.row().value_width() &&
+                                cache.row().precision == params().precision())))
           << "[Decoder] a cache of another model";
       std::vector<CachedQueries> queries;
       int64_t begin = 0;
@@ -122,8 +129,9 @@ Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
                            .spans = cache.Spans(layer, r.sequence, r.rows)});
         begin += r.rows;
       }
-      return CachedAttention(q, k, v, queries,
-                             absorbed ? AbsorbedShape(layer) : Shape(layer));
+      return CachedAttention(
+          q, k, v, queries,
+          absorbed ? AbsorbedShape(layer) : RoundedShape(layer));
     };
     x = Block(layer, x, positions, {.attend = attend, .absorbed = absorbed});
   }

@@ -63,6 +63,8 @@ class Decoder : public Model {
                  WeightLayout layout = WeightLayout::kOutIn) const;
 
  private:
+  // Shape(layer) in the precision of the model's products.
+  AttentionShape RoundedShape(int64_t layer) const;
   // The rows that a walk through packed segments goes over.
   struct PackedRows {
     Segments segments;

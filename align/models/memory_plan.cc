@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "align/base/storage.h"
-#include "align/models/model_family.h"
+#include "align/models/model_cache.h"
 #include "align/models/tensor_spec.h"
 
 namespace align {
@@ -272,7 +272,7 @@ int64_t PackedBytes(const ModelConfig& config, Precision precision) {
 }
 
 int64_t CacheBytesPerToken(const ModelConfig& config) {
-  return FamilyOf(config).make(config)->MakeCache().bytes_per_token();
+  return CacheOf(config, CacheMode::kExact, Precision::kF32).bytes_per_token();
 }
 
 MemoryPlan PlanTraining(const ModelConfig& config, const TrainingShape& shape) {

@@ -101,7 +101,7 @@ std::unique_ptr<Model> Model::WithoutAdapters() const {
 }
 
 KvCache Model::MakeCache(CacheMode mode) const {
-  return CacheOf(config_, mode);
+  return CacheOf(config_, mode, params_->precision());
 }
 
 LogitHead Model::Head() const {

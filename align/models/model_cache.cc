@@ -17,24 +17,28 @@ absl::Status CheckCacheMode(const ModelConfig& config, CacheMode mode) {
                          " has no latent attention; expected exact");
 }
 
-KvCache CacheOf(const ModelConfig& config, CacheMode mode) {
+KvCache CacheOf(const ModelConfig& config, CacheMode mode,
+                Precision precision) {
   ALIGN_CHECK(CheckCacheMode(config, mode).ok())
       << "[CacheOf] " << CacheModeName(mode);
   const LatentConfig& latent = config.latent;
   if (mode == CacheMode::kAbsorbed) {
-    return KvCache(config.num_hidden_layers, latent.kv_rank + latent.rope_dim,
-                   0);
+    return KvCache(
+        config.num_hidden_layers,
+        {.kv_heads = 1, .key_dim = latent.kv_rank + latent.rope_dim});
   }
-  const int64_t value_dim =
-      latent.value_dim > 0 ? latent.value_dim : config.head_dim;
-  return KvCache(config.num_hidden_layers,
-                 config.num_key_value_heads * config.head_dim,
-                 config.num_key_value_heads * value_dim);
+  return KvCache(
+      config.num_hidden_layers,
+      {.kv_heads = config.num_key_value_heads,
+       .key_dim = config.head_dim,
+       .value_dim = latent.value_dim > 0 ? latent.value_dim : config.head_dim,
+       .precision = precision});
 }
 
-std::string DescribeCache(const ModelConfig& config, CacheMode mode) {
+std::string DescribeCache(const ModelConfig& config, CacheMode mode,
+                          Precision precision) {
   const auto bytes = [&](CacheMode of) {
-    return std::to_string(CacheOf(config, of).bytes_per_token());
+    return std::to_string(CacheOf(config, of, precision).bytes_per_token());
   };
   std::string text = std::string(CacheModeName(mode)) +
                      " cache: " + bytes(mode) + " bytes a token in " +

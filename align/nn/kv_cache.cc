@@ -6,29 +6,34 @@
 
 namespace align {
 
-KvCache::KvCache(int64_t layers, int64_t key_width, int64_t value_width)
-    : layers_(layers), key_width_(key_width), value_width_(value_width) {}
+KvCache::KvCache(int64_t layers, const CacheRow& row)
+    : layers_(layers),
+      row_(row),
+      step_(row.value_dim > 0 ? kTilePositions : 1) {
+  const bool bf16 = row.precision == Precision::kBf16;
+  ALIGN_CHECK(step_ > 1 || !bf16) << "[KvCache] rows in bf16";
+  key_floats_ = step_ * row.key_width();
+  value_floats_ = step_ * row.value_width() / (bf16 ? 2 : 1);
+}
 
-int64_t KvCache::Room(const Sequence& s) const {
-  const int64_t positions = s.parent_length + s.capacity - s.first;
-  if (!tiled()) return positions;
-  return (positions + kTilePositions - 1) / kTilePositions * kTilePositions;
+int64_t KvCache::Steps(const Sequence& s) const {
+  return (s.parent_length + s.capacity - s.first + step_ - 1) / step_;
 }
 
 KeySpan KvCache::Span(Sequence& s, int64_t layer, int64_t rows) const {
-  const int64_t room = Room(s);
-  float* k = s.storage.data() + layer * room * (key_width_ + value_width_);
-  return {.k = k, .v = tiled() ? k + room * key_width_ : nullptr, .rows = rows};
+  const int64_t steps = Steps(s);
+  float* k = s.storage.data() + layer * steps * (key_floats_ + value_floats_);
+  return {.k = k,
+          .v = value_floats_ > 0 ? k + steps * key_floats_ : nullptr,
+          .rows = rows};
 }
 
 void KvCache::CopyLastTile(Sequence& from, Sequence& to) const {
-  const int64_t skipped = to.first - from.first;
+  const int64_t skipped = (to.first - from.first) / step_;
   for (int64_t layer = 0; layer < layers_; ++layer) {
     const KeySpan old = Span(from, layer, 0), copy = Span(to, layer, 0);
-    std::copy_n(old.k + skipped * key_width_, kTilePositions * key_width_,
-                copy.k);
-    std::copy_n(old.v + skipped * value_width_, kTilePositions * value_width_,
-                copy.v);
+    std::copy_n(old.k + skipped * key_floats_, key_floats_, copy.k);
+    std::copy_n(old.v + skipped * value_floats_, value_floats_, copy.v);
   }
 }
 
@@ -46,11 +51,9 @@ int32_t KvCache::AddSequence(int64_t capacity, int32_t parent) {
     sequence.parent_length = length(parent);
     ++sequences_[parent].children;
   }
-  sequence.first =
-      sequence.parent_length -
-      (tiled() ? sequence.parent_length % kTilePositions : int64_t{0});
+  sequence.first = sequence.parent_length / step_ * step_;
   sequence.storage =
-      Tensor::Empty({layers_, Room(sequence), key_width_ + value_width_});
+      Tensor::Empty({layers_, Steps(sequence), key_floats_ + value_floats_});
   if (sequence.first < sequence.parent_length) {
     CopyLastTile(sequences_[parent], sequence);
   }

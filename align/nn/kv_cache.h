@@ -3,10 +3,22 @@
 #include <cstdint>
 #include <vector>
 
+#include "align/base/precision.h"
 #include "align/ops/cached_attention.h"
 #include "align/tensor/tensor.h"
 
 namespace align {
+
+// The exact row of one token in one layer.
+struct CacheRow {
+  int64_t kv_heads = 0;
+  int64_t key_dim = 0;
+  int64_t value_dim = 0;  // 0: rows of keys are those of values, too, in f32
+  Precision precision = Precision::kF32;  // what values are kept in
+
+  int64_t key_width() const { return kv_heads * key_dim; }
+  int64_t value_width() const { return kv_heads * value_dim; }
+};
 
 // What a cache holds of a token: keys and values as attention reads them, or
 // what multi-head latent attention makes them from.
@@ -14,19 +26,18 @@ enum class CacheMode { kExact, kAbsorbed };
 
 // Keys and values of the tokens that sequences have seen so far, for every
 // layer. A sequence may continue a parent (its prompt), whose rows are stored
-// once for all children; as keys stand in whole tiles, a child begins with a
-// copy of its parent's last one when that is not full. One thread at a time.
+// once for all children; as keys stand in whole tiles (cached_attention.h), a
+// child begins with a copy of its parent's last one when that is not full. One
+// thread at a time.
 class KvCache {
  public:
-  // Rows of `key_width` and `value_width` floats: kv_heads times the size of a
-  // head's keys and values. Width 0: rows of keys are those of values, too.
-  KvCache(int64_t layers, int64_t key_width, int64_t value_width);
+  KvCache(int64_t layers, const CacheRow& row);
 
-  int64_t key_width() const { return key_width_; }
-  int64_t value_width() const { return value_width_; }
+  const CacheRow& row() const { return row_; }
   // Of one token, in all layers.
   int64_t bytes_per_token() const {
-    return layers_ * (key_width_ + value_width_) * int64_t{sizeof(float)};
+    return layers_ * (key_floats_ + value_floats_) * int64_t{sizeof(float)} /
+           step_;
   }
 
   // A new sequence with room for `capacity` rows of its own after those of
@@ -55,19 +66,17 @@ class KvCache {
     int64_t rows = 0;
     int64_t parent_length = 0;
     int64_t first = 0;  // position in `storage`
-    // A layer: keys of a multiple of 16 positions, then values; or keys of
-    // `capacity` rows alone.
-    Tensor storage;
+    Tensor storage;     // a layer: keys, then values, of all steps
   };
-  bool tiled() const { return value_width_ > 0; }
-  // Positions that a sequence has room for in `storage`.
-  int64_t Room(const Sequence& s) const;
+  // That a sequence has room for in `storage`.
+  int64_t Steps(const Sequence& s) const;
   KeySpan Span(Sequence& s, int64_t layer, int64_t rows) const;
   void CopyLastTile(Sequence& from, Sequence& to) const;
 
   int64_t layers_;
-  int64_t key_width_;
-  int64_t value_width_;
+  CacheRow row_;
+  int64_t step_;                       // positions: a tile, or one
+  int64_t key_floats_, value_floats_;  // of a step
   std::vector<Sequence> sequences_;
 };
 

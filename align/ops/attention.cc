@@ -24,7 +24,8 @@ kernels::HeadRule Rule(const AttentionShape& shape) {
   return {.dim = shape.head_dim,
           .value_dim = shape.ValueDim(),
           .scale = static_cast<float>(scale),
-          .soft_cap = static_cast<float>(shape.soft_cap)};
+          .soft_cap = static_cast<float>(shape.soft_cap),
+          .precision = shape.precision};
 }
 
 // The query vectors that share one key/value head: vector i is head i % group
@@ -69,25 +70,23 @@ QueryRange MakeRange(int64_t begin, int64_t rows, int64_t position,
 struct Workspace {
   Pointers keys, values;
   kernels::TurnedTiles key_tiles, value_tiles;
+  kernels::ProductVectors key_vectors, value_vectors;
   kernels::AttentionScratch scratch;
 };
 
-// Of work.values and of keys by tiles.
 void AttendRange(const QueryRange& range, const float* q,
-                 const Pointers& key_tiles, Workspace& work,
-                 const kernels::HeadRule& rule, float* out) {
+                 const Pointers& key_tiles, const Pointers& values,
+                 const kernels::HeadRule& rule,
+                 kernels::AttentionScratch& scratch, float* out) {
   for (int64_t first = 0; first < range.count(); first += kQueryBlock) {
     const kernels::QueryBlock block = range.Block(q, rule.dim, first);
-    float maximum[kQueryBlock], sum[kQueryBlock];
-    kernels::ScoreBlock(block, key_tiles, rule, work.scratch, maximum, sum);
+    float sum[kQueryBlock];
+    kernels::ScoreBlock(block, key_tiles, rule, scratch, sum);
     float* rows[kQueryBlock] = {};
     for (int64_t i = 0; i < block.count; ++i) {
       rows[i] = out + range.offset(first + i, rule.value_dim);
     }
-    const int64_t stride =
-        static_cast<int64_t>(work.scratch.probabilities.size()) / kQueryBlock;
-    kernels::MixValues(block, work.values, rule.value_dim, stride, work.scratch,
-                       sum, rows);
+    kernels::MixValues(block, values, rule, scratch, sum, rows);
   }
 }
 
@@ -183,11 +182,14 @@ void BackwardTree(const AttentionInputs& in, const float* grad, int32_t root,
     ChainRows(in.segments, s, in.v.data(), v_width, v_offset, work.values);
     ChainRows(in.segments, s, dk, k_width, k_offset, dk_rows);
     ChainRows(in.segments, s, dv, v_width, v_offset, dv_rows);
-    work.key_tiles.Assign(work.keys, dim);
-    work.value_tiles.Assign(work.values, value_dim);
+    work.key_tiles.Assign(work.keys, dim, Precision::kF32);
+    work.value_tiles.Assign(work.values, value_dim, rule.precision);
+    work.key_vectors.Assign(work.keys, dim, rule.precision);
     const QueryRange range =
         MakeRange(in.segments[s].begin, in.segments[s].length,
                   in.segments[s].position, kv_head, in.shape);
+    const kernels::KeyGradients rows = {
+        .keys = &work.key_vectors.pointers(), .dk = &dk_rows, .dv = &dv_rows};
     for (int64_t first = 0; first < range.count(); first += kQueryBlock) {
       const kernels::QueryBlock block = range.Block(in.q.data(), dim, first);
       kernels::BlockGradients gradients;
@@ -197,12 +199,11 @@ void BackwardTree(const AttentionInputs& in, const float* grad, int32_t root,
         gradients.dout[i] = grad + at;
         gradients.dq[i] = dq + range.offset(first + i, dim);
       }
-      kernels::BackwardBlock(
-          block, gradients, work.key_tiles.pointers(),
-          work.value_tiles.pointers(),
-          {.keys = &work.keys, .dk = &dk_rows, .dv = &dv_rows}, rule,
-          work.scratch);
+      kernels::BackwardBlock(block, gradients, work.key_tiles.pointers(),
+                             work.value_tiles.pointers(), rows, rule,
+                             work.scratch);
     }
+    kernels::FinishBackward(rows, rule, work.scratch);
   }
 }
 
@@ -247,10 +248,12 @@ Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
     ChainRows(segments, s, k.data(), k.dim(1), kv_head * rule.dim, work.keys);
     ChainRows(segments, s, v.data(), v.dim(1), kv_head * rule.value_dim,
               work.values);
-    work.key_tiles.Assign(work.keys, rule.dim);
+    work.key_tiles.Assign(work.keys, rule.dim, Precision::kF32);
+    work.value_vectors.Assign(work.values, rule.value_dim, rule.precision);
     AttendRange(MakeRange(segments[s].begin, segments[s].length,
                           segments[s].position, kv_head, shape),
-                q.data(), work.key_tiles.pointers(), work, rule, out.data());
+                q.data(), work.key_tiles.pointers(),
+                work.value_vectors.pointers(), rule, work.scratch, out.data());
   });
   ProfileScope::AddWork(ProductFlops(VisibleKeys(segments, shape), 1, 1, shape),
                         4.0 * (q.size() + k.size() + v.size() + out.size()));
@@ -284,59 +287,75 @@ struct CachedHeads {
   const AttentionShape& shape;
   int64_t begin = 0, end = 0;  // of the heads
 
-  int64_t k_width() const { return shape.kv_heads * shape.head_dim; }
-  int64_t v_width() const { return shape.kv_heads * shape.ValueDim(); }
   bool tiled() const { return sequence.spans.back().v != nullptr; }
-  int64_t keys() const {
+  // Positions of a stored vector of keys and of values, and words of one head's
+  // vectors and of all.
+  int64_t k_step() const { return tiled() ? kTilePositions : 1; }
+  int64_t v_step() const { return shape.precision == Precision::kBf16 ? 2 : 1; }
+  int64_t k_words() const { return k_step() * shape.head_dim; }
+  int64_t v_words() const { return shape.ValueDim(); }
+  int64_t k_width() const { return shape.kv_heads * k_words(); }
+  int64_t v_width() const { return shape.kv_heads * v_words(); }
+  int64_t positions() const {
     int64_t rows = 0;
     for (const KeySpan& span : sequence.spans) rows += span.rows;
     return rows;
+  }
+  int64_t words() const {
+    return positions() * k_width() / k_step() +
+           (tiled() ? positions() * v_width() / v_step() : 0);
   }
 };
 
 // Writes the new rows of k and v behind what is stored.
 void Store(const CachedHeads& heads, const float* k, const float* v) {
   const CachedQueries& sequence = heads.sequence;
+  const AttentionShape& shape = heads.shape;
   const KeySpan& span = sequence.spans.back();
-  const int64_t dim = heads.shape.head_dim, value_dim = heads.shape.ValueDim();
-  const int64_t k_width = heads.k_width(), v_width = heads.v_width();
+  const int64_t dim = shape.head_dim, value_dim = shape.ValueDim();
   for (int64_t i = 0; i < sequence.rows; ++i) {
-    const float* new_k = k + (sequence.begin + i) * k_width;
+    const int64_t row = sequence.begin + i;
     const int64_t at = span.rows - sequence.rows + i;
     if (!heads.tiled()) {
-      std::copy_n(new_k, k_width, span.k + at * k_width);
+      std::copy_n(k + row * dim, dim, span.k + at * dim);
       continue;
     }
-    float* tile = span.k + at / kTilePositions * kTilePositions * k_width;
+    float* tile = span.k + at / kTilePositions * heads.k_width();
+    float* values = span.v + at / heads.v_step() * heads.v_width();
     for (int64_t head = heads.begin; head < heads.end; ++head) {
-      const float* vector = new_k + head * dim;
-      kernels::TurnIntoTile(&vector, 1, at % kTilePositions, dim,
-                            tile + head * dim * kTilePositions);
+      const float* key = k + (row * shape.kv_heads + head) * dim;
+      kernels::TurnIntoTile(&key, 1, at % kTilePositions, dim,
+                            tile + head * heads.k_words());
+      const float* value = v + (row * shape.kv_heads + head) * value_dim;
+      if (shape.precision == Precision::kBf16) {
+        kernels::StoreInPairs(value, value_dim, at % 2 == 1,
+                              values + head * value_dim);
+      } else {
+        std::copy_n(value, value_dim, values + head * value_dim);
+      }
     }
-    std::copy_n(v + (sequence.begin + i) * v_width + heads.begin * value_dim,
-                (heads.end - heads.begin) * value_dim,
-                span.v + at * v_width + heads.begin * value_dim);
   }
 }
 
-// What attention reads at the first of the heads: pointers to values, and to
-// tiles of keys where they are stored so, or else to keys.
+// What attention reads at the first of the heads: tiles of keys and vectors of
+// values, or vectors that are both.
 void Gather(const CachedHeads& heads, Workspace& work) {
-  const int64_t dim = heads.shape.head_dim, value_dim = heads.shape.ValueDim();
-  const int64_t k_width = heads.k_width(), v_width = heads.v_width();
-  const int64_t step = heads.tiled() ? kTilePositions : 1;
+  const auto add = [](float* stored, int64_t positions, int64_t step,
+                      int64_t width, int64_t offset, Pointers& pointers) {
+    const int64_t count = (positions + step - 1) / step;
+    ReadAhead(stored, count * width);
+    for (int64_t i = 0; i < count; ++i) {
+      pointers.push_back(stored + i * width + offset);
+    }
+  };
   work.keys.clear();
   work.values.clear();
   for (const KeySpan& span : heads.sequence.spans) {
-    ReadAhead(span.k, span.rows * k_width);
-    for (int64_t i = 0; i < span.rows; i += step) {
-      work.keys.push_back(span.k + i * k_width + heads.begin * dim * step);
-    }
+    add(span.k, span.rows, heads.k_step(), heads.k_width(),
+        heads.begin * heads.k_words(), work.keys);
     if (!heads.tiled()) continue;
-    ReadAhead(span.v, span.rows * v_width);
-    for (int64_t i = 0; i < span.rows; ++i) {
-      work.values.push_back(span.v + i * v_width + heads.begin * value_dim);
-    }
+    add(span.v, span.rows, heads.v_step(), heads.v_width(),
+        heads.begin * heads.v_words(), work.values);
   }
   if (!heads.tiled()) work.values = work.keys;
 }
@@ -346,14 +365,16 @@ void AttendCached(const CachedHeads& heads, const Tensor& q, float* out) {
   const kernels::HeadRule rule = Rule(heads.shape);
   const CachedQueries& sequence = heads.sequence;
   Gather(heads, work);
+  if (!heads.tiled()) {
+    work.key_tiles.Assign(work.keys, rule.dim, Precision::kF32);
+  }
+  const Pointers& tiles = heads.tiled() ? work.keys : work.key_tiles.pointers();
   for (int64_t head = heads.begin; head < heads.end; ++head) {
-    if (!heads.tiled()) work.key_tiles.Assign(work.keys, rule.dim);
     AttendRange(MakeRange(sequence.begin, sequence.rows,
-                          heads.keys() - sequence.rows, head, heads.shape),
-                q.data(), heads.tiled() ? work.keys : work.key_tiles.pointers(),
-                work, rule, out);
-    for (const float*& tile : work.keys) tile += rule.dim * kTilePositions;
-    for (const float*& row : work.values) row += rule.value_dim;
+                          heads.positions() - sequence.rows, head, heads.shape),
+                q.data(), tiles, work.values, rule, work.scratch, out);
+    for (const float*& tile : work.keys) tile += heads.k_words();
+    for (const float*& row : work.values) row += heads.v_words();
   }
 }
 
@@ -370,13 +391,14 @@ Tensor CachedAttention(const Tensor& q, const Tensor& k, const Tensor& v,
   const int64_t step = shape.kv_heads / parts;
   for (const CachedQueries& sequence : sequences) {
     const CachedHeads heads = {sequence, shape};
-    ALIGN_CHECK(heads.tiled() || shape.kv_heads == 1)
-        << "[CachedAttention] rows of " << shape.kv_heads << " heads";
-    const int64_t keys = heads.keys();
+    ALIGN_CHECK(heads.tiled() ||
+                (shape.kv_heads == 1 && shape.precision == Precision::kF32))
+        << "[CachedAttention] rows of " << shape.kv_heads
+        << " heads, or in bf16";
+    const int64_t before = heads.positions() - sequence.rows;
     ProfileScope::AddWork(
-        ProductFlops(VisibleKeys(keys - sequence.rows, sequence.rows, shape), 1,
-                     1, shape),
-        4.0 * keys * (heads.k_width() + (heads.tiled() ? heads.v_width() : 0)));
+        ProductFlops(VisibleKeys(before, sequence.rows, shape), 1, 1, shape),
+        4.0 * static_cast<double>(heads.words()));
   }
   ProfileScope::AddFloats(q.size() + out.size());
   ParallelFor(count * parts, [&](int64_t unit) {

@@ -13,8 +13,10 @@ inline constexpr int64_t kTilePositions = 16;
 
 // `rows` consecutive positions of stored keys and values, the first a multiple
 // of 16: keys by tiles [tile, K*Dh, 16], as products with queries read them,
-// and rows of K*Dv values. Or, where `v` is null, rows of Dh floats that are
-// both, of the one key/value head that there is then, from any position on.
+// and rows of K*Dv values, in bf16 one of both positions 2n and 2n + 1, whose
+// values share a float's place.
+// Or, where `v` is null, rows of Dh floats that are both, of the one key/value
+// head that there is then, from any position on.
 struct KeySpan {
   float* k = nullptr;
   float* v = nullptr;

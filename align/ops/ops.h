@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "align/base/precision.h"
 #include "align/kernels/activations.h"
 #include "align/ops/segments.h"
 #include "align/tensor/tensor.h"
@@ -102,6 +103,9 @@ struct AttentionShape {
   double scale = 0;       // of scores; 0: 1 / sqrt(head_dim)
   int64_t window = 0;     // positions a row sees, its own the last; 0: all
   double soft_cap = 0;    // score -> cap tanh(score / cap); 0: none (Gemma 2)
+  // kBf16: v and the exponentials of scores are rounded to bf16 where they are
+  // multiplied, on the way back all but what scores are made of; sums are f32.
+  Precision precision = Precision::kF32;
 
   int64_t ValueDim() const { return value_dim > 0 ? value_dim : head_dim; }
 };

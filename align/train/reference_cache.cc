@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kFormatVersion = 1;
 // Another number whenever kernels come to give other bits.
-constexpr int64_t kNumericsVersion = 1;
+constexpr int64_t kNumericsVersion = 2;
 // Tokens between two writings of the file while there is more to score.
 constexpr int64_t kSaveEvery = int64_t{1} << 19;
 

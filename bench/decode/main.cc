@@ -22,7 +22,6 @@
 #include "align/dnnl/packed_matrix.h"
 #include "align/dnnl/precision.h"
 #include "align/kernels/bf16.h"
-#include "align/models/model_cache.h"
 #include "bench/bench_model.h"
 #include "bench/settings_program.h"
 #include "losses/options.h"
@@ -218,9 +217,7 @@ double StepBytes(const Model& model, const Settings& s,
                  const Products& products) {
   const double length = s.prompt_tokens + s.new_tokens / 2;
   return static_cast<double>(products.bytes()) +
-         length *
-             static_cast<double>(
-                 CacheOf(model.config(), CacheMode::kExact).bytes_per_token());
+         length * static_cast<double>(model.MakeCache().bytes_per_token());
 }
 
 // `profile` takes in the steps of many replies.

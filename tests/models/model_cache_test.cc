@@ -101,11 +101,14 @@ int64_t Measure(KvCache cache) {
 
 std::string Row(const std::string& name, const ModelConfig& config) {
   // Heads whose keys and values are both of the keys' size, as others have.
-  const int64_t full = Measure(KvCache(
-      config.num_hidden_layers, config.num_attention_heads * config.head_dim,
-      config.num_attention_heads * config.head_dim));
-  const int64_t exact = Measure(CacheOf(config, CacheMode::kExact));
-  const int64_t absorbed = Measure(CacheOf(config, CacheMode::kAbsorbed));
+  const int64_t full = Measure(
+      KvCache(config.num_hidden_layers, {.kv_heads = config.num_attention_heads,
+                                         .key_dim = config.head_dim,
+                                         .value_dim = config.head_dim}));
+  const int64_t exact =
+      Measure(CacheOf(config, CacheMode::kExact, Precision::kF32));
+  const int64_t absorbed =
+      Measure(CacheOf(config, CacheMode::kAbsorbed, Precision::kF32));
   char share[16];
   std::snprintf(
       share, sizeof(share), "%.1f %%",
@@ -137,11 +140,29 @@ TEST(ModelCacheTest, OnlyLatentAttentionHasAnAbsorbedCache) {
   }
   EXPECT_THAT(Message(CheckCacheMode(TinyConfig(), CacheMode::kAbsorbed)),
               HasSubstr("LlamaForCausalLM has no latent attention"));
-  EXPECT_EQ(
-      DescribeCache(TinyConfig(Family::kDeepseekV2), CacheMode::kAbsorbed),
-      "absorbed cache: 128 bytes a token in 2 layers, of 576 exact");
-  EXPECT_EQ(DescribeCache(TinyConfig(), CacheMode::kExact),
+  EXPECT_EQ(DescribeCache(TinyConfig(Family::kDeepseekV2), CacheMode::kAbsorbed,
+                          Precision::kF32),
+            "absorbed cache: 128 bytes a token in 2 layers, of 576 exact");
+  EXPECT_EQ(DescribeCache(TinyConfig(), CacheMode::kExact, Precision::kF32),
             "exact cache: 256 bytes a token in 2 layers");
+}
+
+TEST(ModelCacheTest, Bf16HalvesValuesOfExactCachesAlone) {
+  for (const Family family : AllFamilies()) {
+    const ModelConfig config = TinyConfig(family);
+    const auto bytes = [&](CacheMode mode, Precision precision) {
+      return Measure(CacheOf(config, mode, precision));
+    };
+    const int64_t values =
+        config.num_hidden_layers *
+        CacheOf(config, CacheMode::kExact, Precision::kF32).row().value_width();
+    EXPECT_EQ(bytes(CacheMode::kExact, Precision::kF32) -
+                  bytes(CacheMode::kExact, Precision::kBf16),
+              2 * values);
+    if (!CheckCacheMode(config, CacheMode::kAbsorbed).ok()) continue;
+    EXPECT_EQ(bytes(CacheMode::kAbsorbed, Precision::kBf16),
+              bytes(CacheMode::kAbsorbed, Precision::kF32));
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -101,32 +102,43 @@ TEST(AttentionTest, RowsSeeNeitherLaterRowsNorOtherTrees) {
 }
 
 // The promise of the design: bits do not depend on how keys are stored.
-class AttentionBitsTest : public ::testing::TestWithParam<int64_t> {};
+class AttentionBitsTest
+    : public ::testing::TestWithParam<std::tuple<int64_t, Precision>> {};
 
-INSTANTIATE_TEST_SUITE_P(Windows, AttentionBitsTest,
-                         ::testing::Values(0, 1, 5, 16, 20));
+INSTANTIATE_TEST_SUITE_P(
+    WindowsAndPrecisions, AttentionBitsTest,
+    ::testing::Combine(::testing::Values(0, 1, 5, 16, 20),
+                       ::testing::Values(Precision::kF32, Precision::kBf16)));
 
-// Tiles of keys and rows of values of two heads of six, as a cache keeps them.
+// Keys and values of two heads of six, as a cache keeps them.
 class Store {
  public:
-  explicit Store(int64_t room) : k_(room * 12), v_(room * 12) {}
+  Store(int64_t tiles, Precision precision)
+      : v_size_(kSize / (precision == Precision::kBf16 ? 2 : 1)),
+        k_(tiles * kSize),
+        v_(tiles * v_size_) {}
   KeySpan Span(int64_t rows) {
     return {.k = k_.data(), .v = v_.data(), .rows = rows};
   }
   // Another's tile as the first of this one.
   void CopyTile(const Store& from, int64_t tile) {
-    constexpr int64_t kSize = kTilePositions * 12;
     std::copy_n(from.k_.data() + tile * kSize, kSize, k_.data());
-    std::copy_n(from.v_.data() + tile * kSize, kSize, v_.data());
+    std::copy_n(from.v_.data() + tile * v_size_, v_size_, v_.data());
   }
 
  private:
+  static constexpr int64_t kSize = kTilePositions * 12;  // of a tile, floats
+  int64_t v_size_;
   std::vector<float> k_, v_;
 };
 
 TEST_P(AttentionBitsTest, PackedSharedAndCachedAgree) {
-  const AttentionShape shape{
-      .heads = 4, .kv_heads = 2, .head_dim = 6, .window = GetParam()};
+  const auto [window, precision] = GetParam();
+  const AttentionShape shape{.heads = 4,
+                             .kv_heads = 2,
+                             .head_dim = 6,
+                             .window = window,
+                             .precision = precision};
   constexpr int64_t kPrompt = 21, kReply = 14, kAll = kPrompt + kReply;
   const std::vector<float> q = RandomFloats(kAll * 24, Rng(1));
   const std::vector<float> k = RandomFloats(kAll * 12, Rng(2));
@@ -144,7 +156,7 @@ TEST_P(AttentionBitsTest, PackedSharedAndCachedAgree) {
 
   // The prompt at once, then one token at a time behind a copy of its last
   // tile.
-  Store prompt_store(2 * kTilePositions), reply_store(2 * kTilePositions);
+  Store prompt_store(2, precision), reply_store(2, precision);
   const auto rows = [&](const std::vector<float>& x, int64_t begin,
                         int64_t count) {
     const int64_t width = static_cast<int64_t>(x.size()) / kAll;
@@ -193,23 +205,29 @@ TEST(AttentionTest, RowsThatAreKeysAndValuesHaveTheBitsOfBoth) {
 }
 
 TEST(AttentionTest, GradientBitsDoNotDependOnThreads) {
-  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 8};
-  const Segments segments = Forest();
-  const int64_t n = segments.rows();
-  std::vector<std::vector<float>> results;
-  for (int threads : {1, 3}) {
-    SetThreads(threads);
-    std::vector<float> q = RandomFloats(n * 32, Rng(1)), dq(q.size());
-    std::vector<float> k = RandomFloats(n * 16, Rng(2)), dk(k.size());
-    const Tensor out =
-        Attention(Tensor::Leaf({n, 32}, q, dq), Tensor::Leaf({n, 16}, k, dk),
-                  Tensor::Leaf({n, 16}, k, dk), segments, shape);
-    Backward(out, RandomFloats(n * 32, Rng(4)));
-    dq.insert(dq.end(), dk.begin(), dk.end());
-    results.push_back(dq);
+  for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+    const AttentionShape shape{
+        .heads = 4, .kv_heads = 2, .head_dim = 8, .precision = precision};
+    const Segments segments = Forest();
+    const int64_t n = segments.rows();
+    std::vector<std::vector<float>> results;
+    for (int threads : {1, 2, 3, 4}) {
+      SetThreads(threads);
+      std::vector<float> q = RandomFloats(n * 32, Rng(1)), dq(q.size());
+      std::vector<float> k = RandomFloats(n * 16, Rng(2)), dk(k.size());
+      const Tensor out =
+          Attention(Tensor::Leaf({n, 32}, q, dq), Tensor::Leaf({n, 16}, k, dk),
+                    Tensor::Leaf({n, 16}, k, dk), segments, shape);
+      Backward(out, RandomFloats(n * 32, Rng(4)));
+      dq.insert(dq.end(), dk.begin(), dk.end());
+      dq.insert(dq.end(), out.data(), out.data() + out.size());
+      results.push_back(dq);
+    }
+    SetThreads(1);
+    for (const std::vector<float>& other : results) {
+      EXPECT_EQ(results[0], other);
+    }
   }
-  SetThreads(1);
-  EXPECT_EQ(results[0], results[1]);
 }
 
 }  // namespace
