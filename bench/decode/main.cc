@@ -230,8 +230,11 @@ absl::StatusOr<Rounds> MeasureRounds(const Model& model, const Settings& s,
   const int64_t tokens = Whole(s.new_tokens);
   // The first round packs weights and is not counted.
   for (int64_t round = 0; round <= Whole(s.rounds); ++round) {
-    const double bandwidth = stream.BytesPerSecond();
+    // A machine that others use, too, gives other bandwidths from one moment to
+    // the next: the mean of before and after.
+    const double before = stream.BytesPerSecond();
     ALIGN_ASSIGN_OR_RETURN(const double step1, StepSeconds(model, s, 1));
+    const double bandwidth = (before + stream.BytesPerSecond()) / 2;
     const double multiplied = products.RunSeconds();
     std::optional<ProfileRun> profiled;
     if (round > 0) profiled.emplace(profile);
