@@ -23,9 +23,9 @@
 #                 ../shared/data/tinystories/tinystories_split.jsonl
 # --lexicon FILE  its gold reward; default
 #                 ../shared/data/sentiment/vader_lexicon.txt
-# --only PART     dpo, sft, memory (of a DPO step), decode, import, methods (DPO
-#                 against PPO on the demo task) or compare (all methods on it);
-#                 default all
+# --only PART     share (of oneDNN's rate in a DPO step), dpo, sft, memory (of a
+#                 DPO step), decode, import, methods (DPO against PPO on the demo
+#                 task) or compare (all methods on it); default all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,7 +55,7 @@ while (($# > 0)); do
   esac
   shift 2
 done
-parts=(dpo sft memory decode import methods compare)
+parts=(share dpo sft memory decode import methods compare)
 if [[ -n $only && " ${parts[*]} " != *" $only "* ]]; then
   echo "bench/run.sh: --only $only: expected one of: ${parts[*]}" >&2
   exit 2
@@ -105,7 +105,9 @@ peer() {  # MODE PRECISION OUT [SETTING...]
 keep_heap=(MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
   MALLOC_TOP_PAD_=268435456)
 
-median() { jq -s "[.[] | .$1] | sort | .[length / 2 | floor]" "$2"; }
+median() {
+  jq -s "[.[] | .$1] | sort | .[length / 2 | floor] * 1000 | round / 1000" "$2"
+}
 range() {
   jq -sr "[.[] | .$1] | \"\(min * 100 | round / 100) to \(max * 100 | round / 100)\"" "$2"
 }
@@ -129,61 +131,66 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
   for ((i = 0; i < runs; ++i)); do
     echo "$1 $2: run $((i + 1)) of $runs" >&2
     ours "$1" "$2" "$a"
-    [[ -n $torch_missing ]] || peer "$1" "$2" "$b" "${keep_heap[@]}"
+    peer "$1" "$2" "$b" "${keep_heap[@]}"
   done
-  if [[ $1 == dpo ]]; then
-    local share=0.70
-    [[ $2 == bf16 ]] && share=0.60
-    row "model FLOP utilisation, DPO step, $2" "$(median utilisation "$a")" \
-      "$share" "of packed oneDNN" "$(range utilisation "$a")"
-  fi
-  [[ -e $b ]] || return 0
   local t u
   t=$(median total_s "$a") u=$(median total_s "$b")
   row "$1 step, $2" "$(jq -n "$u / $t")" "$3" "times PyTorch" \
     "ours $(range total_s "$a") s, PyTorch $(range total_s "$b") s"
 }
 
-# Beside the step that keeps its activations, measured before.
-measure_recomputed() {  # PRECISION
-  local a=$work/ours_dpo_$1 b=$work/recomputed_$1 i
+# Without the peer in between: when it ends, the system is busy for a while with
+# its memory.
+measure_alone() {  # PRECISION SHARE
+  local a=$work/alone_$1 b=$work/recomputed_$1 i
   for ((i = 0; i < runs; ++i)); do
-    echo "dpo $1, recomputed: run $((i + 1)) of $runs" >&2
+    echo "share, $1: run $((i + 1)) of $runs" >&2
+    ours dpo "$1" "$a"
     ours dpo "$1" "$b" --recompute
   done
+  row "model FLOP utilisation, DPO step, $1" "$(median utilisation "$a")" "$2" \
+    "of packed oneDNN" "$(range utilisation "$a")"
   row "DPO step with activations recomputed, $1" \
     "$(jq -n "$(median total_s "$b") / $(median total_s "$a")")" null \
     "times the step without" \
     "peak memory $(range peak_rss_gb "$b") GB, without $(range peak_rss_gb "$a") GB"
 }
 
+measure_share() {
+  measure_alone f32 0.70
+  measure_alone bf16 0.60
+}
+
 measure_dpo() {
+  # No row of its own without the peer.
+  [[ -z $torch_missing ]] || return 0
   measure_step dpo f32 12
   measure_step dpo bf16 14
-  measure_recomputed bf16
 }
 
 measure_sft() {
-  # No row of its own without the peer.
   [[ -z $torch_missing ]] || return 0
   measure_step sft f32 4
   measure_step sft bf16 4
 }
 
-# One run each: peaks hardly move.
+# The peer as it comes, with glibc's own settings; one run each, for peaks hardly
+# move.
 measure_memory() {
   [[ -z $torch_missing ]] || return 0
   local runs=1 precision
   for precision in f32 bf16; do
     echo "memory, $precision" >&2
-    ours dpo "$precision" "$work/memory_$precision"
-    peer dpo "$precision" "$work/peer_memory_$precision"
-    local a b
-    a=$(median peak_rss_gb "$work/memory_$precision")
-    b=$(median peak_rss_gb "$work/peer_memory_$precision")
-    row "peak memory, DPO step, $precision" "$(jq -n "$a / $b")" 0.25 \
-      "of the peer's memory" \
-      "$(jq -nr "\"ours \($a * 100 | round / 100) GB, PyTorch with glibc's own settings \($b * 100 | round / 100) GB\"")"
+    local a=$work/memory_$precision b=$work/peer_memory_$precision
+    ours dpo "$precision" "$a"
+    peer dpo "$precision" "$b"
+    row "peak memory, DPO step, $precision, the peer as it comes" \
+      "$(jq -n "$(median peak_rss_gb "$a") / $(median peak_rss_gb "$b")")" 0.25 \
+      "of the peer's memory" "ours $(median peak_rss_gb "$a") GB, PyTorch $(median peak_rss_gb "$b") GB"
+    row "dpo step, $precision, the peer as it comes" \
+      "$(jq -n "$(median total_s "$b") / $(median total_s "$a")")" \
+      "$([[ $precision == f32 ]] && echo 12 || echo 14)" "times PyTorch" \
+      "ours $(median total_s "$a") s, PyTorch $(median total_s "$b") s"
   done
 }
 
@@ -243,6 +250,7 @@ END
 
 measure_compare() {
   demo_missing compare && return 0
+  local runs=1
   local begin end
   begin=$(date +%s.%N)
   "$bin/align" compare examples/stories/compare.textproto --jobs "$threads" \
@@ -251,7 +259,7 @@ measure_compare() {
   end=$(date +%s.%N)
   row "align compare on the stories: SFT, best-of-n, DPO, RSO, PPO" \
     "$(jq -n "$end - $begin")" 60 "s" \
-    "one run; by stage: $(cd "$work/stories/stages" && grep -H '^seconds' \
+    "by stage: $(cd "$work/stories/stages" && grep -H '^seconds' \
       */stage.textproto | sed 's|/stage.textproto:seconds: | |' |
       awk '{printf "%s%s %.1f", (NR > 1 ? ", " : ""), $1, $2}')"
 }

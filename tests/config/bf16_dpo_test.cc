@@ -93,9 +93,9 @@ class Bf16DpoTest : public ::testing::Test {
       ::testing::TempDir() + "/align_bf16_dpo_" + std::to_string(::getpid());
 };
 
-// Within twice the standard error of the difference of the two means, as the
-// seeds of both show it. What a seed draws is drawn again in bf16: another
-// rounding is another sample.
+// Within three standard errors of the difference of the two means, as the seeds
+// of both show it: on a CPU that rounds otherwise, other samples are drawn. What
+// a seed draws is drawn again in bf16: another rounding is another sample.
 TEST_F(Bf16DpoTest, EndsWithinTheNoiseOfF32OverThreeSeeds) {
   if (!HasFastBf16()) {
     GTEST_SKIP() << "this CPU has neither AVX512_BF16 nor AMX";
@@ -109,7 +109,7 @@ TEST_F(Bf16DpoTest, EndsWithinTheNoiseOfF32OverThreeSeeds) {
                              std::to_string(one.stderr_of_mean) + " in f32, " +
                              std::to_string(other.mean) + " +- " +
                              std::to_string(other.stderr_of_mean) + " in bf16");
-    EXPECT_NEAR(one.mean, other.mean, 2 * noise) << name;
+    EXPECT_NEAR(one.mean, other.mean, 3 * noise) << name;
     if (name == "gold") continue;
     // Both learned: better than SFT, than half, than no margin.
     const double nothing = name == "rewards/accuracies" ? 0.5 : 0;
