@@ -94,8 +94,8 @@ class Bf16DpoTest : public ::testing::Test {
 };
 
 // Within three standard errors of the difference of the two means, as the seeds
-// of both show it: on a CPU that rounds otherwise, other samples are drawn. What
-// a seed draws is drawn again in bf16: another rounding is another sample.
+// of both show it: on a CPU that rounds otherwise, other samples are drawn.
+// What a seed draws is drawn again in bf16: another rounding is another sample.
 TEST_F(Bf16DpoTest, EndsWithinTheNoiseOfF32OverThreeSeeds) {
   if (!HasFastBf16()) {
     GTEST_SKIP() << "this CPU has neither AVX512_BF16 nor AMX";
