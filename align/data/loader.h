@@ -137,7 +137,7 @@ class Loader {
 
   const std::vector<Example>& examples() const { return examples_; }
   const LoaderPosition& position() const { return cursor_.position(); }
-  // Rows of the largest batch that is left of this epoch.
+  // As the cursor's.
   int64_t LargestBatch(int64_t batches) const {
     return cursor_.LargestBatch(batches);
   }
