@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <iterator>
 #include <map>
@@ -11,6 +12,7 @@
 #include <new>
 #include <set>
 #include <utility>
+#include <vector>
 
 namespace align {
 namespace {
@@ -22,8 +24,20 @@ constexpr int64_t kSmallPage = int64_t{1} << 12;
 // touches gigabytes otherwise spends a tenth of its time on faults.
 constexpr int64_t kHugePage = int64_t{1} << 21;
 
+// Up to this size blocks are small: a decoded token takes and gives hundreds of
+// them, and to find neighbours for them takes longer than to fill them. They
+// are cut from slabs of their own and kept by size.
+constexpr int64_t kSmallBytes = int64_t{1} << 13;
+constexpr int64_t kSlabBytes = int64_t{1} << 18;
+
 int64_t RoundUp(int64_t bytes, int64_t unit) {
   return (bytes + unit - 1) / unit * unit;
+}
+
+// Few sizes, so that few blocks wait for theirs to be asked for again.
+int64_t SmallSize(int64_t bytes) {
+  constexpr int64_t kFine = 1024, kStep = 512;
+  return bytes <= kFine ? bytes : RoundUp(bytes, kStep);
 }
 
 // Address space for all tensors of a process, four times the machine's memory
@@ -58,8 +72,8 @@ class Pool {
  public:
   char* Take(int64_t bytes) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    char* block = FromIdle(bytes);
-    if (block == nullptr) block = FromTop(bytes);
+    char* const block =
+        bytes <= kSmallBytes ? FromSlab(SmallSize(bytes)) : FromRange(bytes);
     stats_.bytes_in_use += bytes;
     stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.bytes_in_use);
     return block;
@@ -68,6 +82,11 @@ class Pool {
   void Give(char* block, int64_t bytes) {
     const std::lock_guard<std::mutex> lock(mutex_);
     stats_.bytes_in_use -= bytes;
+    if (bytes <= kSmallBytes) {
+      stats_.idle_bytes += SmallSize(bytes);
+      small_[SmallSize(bytes) / kAlignment].push_back(block);
+      return;
+    }
     stats_.idle_bytes += bytes;
     const auto next = by_address_.lower_bound(block);
     if (next != by_address_.end() && next->first == block + bytes) {
@@ -135,6 +154,29 @@ class Pool {
     by_address_.erase(it);
   }
 
+  char* FromSlab(int64_t size) {
+    std::vector<char*>& idle = small_[size / kAlignment];
+    if (idle.empty()) {
+      if (slab_bytes_ < size) {
+        slab_ = FromRange(kSlabBytes);
+        slab_bytes_ = kSlabBytes;
+        stats_.idle_bytes += kSlabBytes;
+      }
+      idle.push_back(slab_);
+      slab_ += size;
+      slab_bytes_ -= size;
+    }
+    char* const block = idle.back();
+    idle.pop_back();
+    stats_.idle_bytes -= size;
+    return block;
+  }
+
+  char* FromRange(int64_t bytes) {
+    char* const block = FromIdle(bytes);
+    return block != nullptr ? block : FromTop(bytes);
+  }
+
   char* FromIdle(int64_t bytes) {
     const auto found = by_size_.lower_bound({bytes, nullptr});
     if (found == by_size_.end()) return nullptr;
@@ -169,8 +211,12 @@ class Pool {
   std::mutex mutex_;
   Reservation range_;
   int64_t top_ = 0;       // what was given out at some time, bytes
-  ByAddress by_address_;  // idle blocks
+  ByAddress by_address_;  // idle blocks that are not small
   std::set<std::pair<int64_t, char*>> by_size_;  // the same
+  // Idle small blocks by size in lines, and what is left of the last slab.
+  std::array<std::vector<char*>, kSmallBytes / kAlignment + 1> small_;
+  char* slab_ = nullptr;
+  int64_t slab_bytes_ = 0;
   StorageStats stats_;
 };
 

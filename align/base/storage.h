@@ -34,7 +34,7 @@ void ResetStoragePeak();
 // Takes idle memory of this many bytes from the system and touches it, so that
 // blocks cut from it later cost no page faults.
 void ReserveStorage(int64_t bytes);
-// Gives every idle block back to the system.
+// Gives idle blocks back to the system, but for those of a few kilobytes.
 void TrimStorage();
 
 }  // namespace align

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "align/base/precision.h"
 #include "align/tensor/tensor.h"
 
@@ -73,7 +73,7 @@ class ParamStore {
   Precision precision_ = Precision::kF32;
   std::vector<ParamSpec> specs_;
   std::vector<int64_t> offsets_;
-  std::map<std::string, size_t> index_;
+  absl::flat_hash_map<std::string, size_t> index_;
   std::vector<Tensor> tensors_;
   Tensor values_;
   Tensor grads_;

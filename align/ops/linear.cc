@@ -51,9 +51,8 @@ Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   const Precision precision = PrecisionOf(weight);
   MultiplyByWeight(ProductRows(x, precision), weight, from_inputs, out.data());
   if (bias.defined()) AddBias(bias, out);
-  std::vector<Tensor> inputs = {x, weight};
-  if (bias.defined()) inputs.push_back(bias);
-  return Record("Linear", out, std::move(inputs), [=](const float* grad) {
+  // An undefined bias wants no gradient, like a constant.
+  return Record("Linear", out, {x, weight, bias}, [=](const float* grad) {
     const ProductRows dy(grad, n, out_width);
     if (x.requires_grad()) {
       const Tensor::GradTarget dx = x.TakeGrad();

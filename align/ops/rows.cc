@@ -43,7 +43,7 @@ Tensor RmsNorm(const Tensor& x, const Tensor& weight, float epsilon,
       << "[RmsNorm] " << ToString(x.shape()) << " with weight "
       << ToString(weight.shape());
   const int64_t n = x.size() / d;
-  Tensor factors = weight.Detach();
+  Tensor factors = weight;
   if (weight_offset != 0) {
     factors = Tensor::From({d}, weight.values());
     for (float& w : factors.values()) w += weight_offset;

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "align/tensor/tensor.h"
@@ -12,12 +14,30 @@ namespace align {
 // Adds to the gradients of the inputs, given d(value)/d(out) in out's shape.
 using BackwardRule = std::function<void(const float* grad_out)>;
 
+// While one lives on this thread, Record keeps nothing.
+class NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+};
+bool GradEnabled();
+
 // The only way to be differentiable: returns `out` with the note that `rule`
 // sends its gradient on to `inputs`. When gradients are off or no input
 // requires one, `rule` and `inputs` are dropped and `out` is a constant. A rule
 // must not hold `out` itself (a cycle), but may hold out.Detach().
 Tensor Record(std::string_view op, Tensor out, std::vector<Tensor> inputs,
               BackwardRule rule);
+// The same, without storing anything first where gradients are off.
+template <class Rule>
+Tensor Record(std::string_view op, Tensor out,
+              std::initializer_list<Tensor> inputs, Rule&& rule) {
+  if (!GradEnabled()) return out;
+  return Record(op, std::move(out), std::vector<Tensor>(inputs),
+                BackwardRule(std::forward<Rule>(rule)));
+}
 
 // One output of a computation and d(value)/d(output), as many floats.
 struct Root {
@@ -30,15 +50,5 @@ struct Root {
 // its output are in, and is freed with what it holds: a tape is walked once.
 void Backward(std::span<const Root> roots);
 void Backward(const Tensor& output, std::span<const float> seed);
-
-// While one lives on this thread, Record keeps nothing.
-class NoGrad {
- public:
-  NoGrad();
-  ~NoGrad();
-  NoGrad(const NoGrad&) = delete;
-  NoGrad& operator=(const NoGrad&) = delete;
-};
-bool GradEnabled();
 
 }  // namespace align
