@@ -2,8 +2,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 
 namespace align {
+
+// Memory that will be read from its beginning on.
+struct MemoryStretch {
+  const void* begin = nullptr;
+  int64_t bytes = 0;
+};
 
 // Runs body() on this thread while Threads() - 1 others wait for the
 // ParallelFors in it, which then cost about a microsecond each instead of the
@@ -15,5 +22,12 @@ void WithTeam(const std::function<void()>& body);
 
 // Threads of the team that the caller leads; 1 without one.
 int TeamThreads();
+
+// From the end of the next ParallelFor on, the other threads of the caller's
+// team fetch memory into their caches while they wait: one of them stretches[1]
+// if there is one, another stretches[2] and so on, each as much as its cache
+// has room for beside other things. For what the loop after that will read in
+// these parts, in this order. Ends with the team; needs no memory to be there.
+void TeamReadsAhead(std::span<const MemoryStretch> stretches);
 
 }  // namespace align

@@ -2,8 +2,11 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "align/base/check.h"
 #include "align/base/team.h"
@@ -16,16 +19,21 @@ namespace {
 constexpr int kBusyLooks = 40000;
 constexpr int kCrowdedLooks = 400;
 
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
 // Returns once done(value). Busy at first, for loops that follow each other
-// closely; then asleep, because on a busy machine the thread that is waited for
-// may need this one's place.
-template <class T, class Done>
-void WaitUntil(const std::atomic<T>& value, int most_looks, const Done& done) {
+// closely, with a call of between_looks() after each look; then asleep, because
+// on a busy machine the thread that is waited for may need this one's place.
+template <class T, class Done, class Between>
+void WaitUntil(const std::atomic<T>& value, int most_looks, const Done& done,
+               const Between& between_looks) {
   T seen = value.load(std::memory_order_acquire);
   for (int looks = 0; looks < most_looks && !done(seen); ++looks) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
+    between_looks();
     seen = value.load(std::memory_order_acquire);
   }
   while (!done(seen)) {
@@ -33,6 +41,27 @@ void WaitUntil(const std::atomic<T>& value, int most_looks, const Done& done) {
     seen = value.load(std::memory_order_acquire);
   }
 }
+
+// What a waiting thread still has to fetch.
+class Fetching {
+ public:
+  void Begin(const MemoryStretch& stretch) {
+    at_ = static_cast<const char*>(stretch.begin);
+    end_ = at_ + std::min(stretch.bytes, kMost);
+  }
+  void FetchLineOrPause() {
+    if (at_ == end_) return Pause();
+    __builtin_prefetch(at_);
+    at_ += std::min<int64_t>(kLine, end_ - at_);
+  }
+
+ private:
+  // A fraction of the smallest L2 cache of today.
+  static constexpr int64_t kMost = int64_t{1} << 18;
+  static constexpr int64_t kLine = 64;
+  const char* at_ = nullptr;
+  const char* end_ = nullptr;
+};
 
 // One leader and `others` who serve; all of them call body(i) for the indices
 // they take. A round begins when the leader says so and ends when all others
@@ -48,18 +77,32 @@ class Team {
   void Run(int64_t count, const std::function<void(int64_t)>& body) {
     body_ = &body;
     count_ = count;
+    fetch_anew_ = std::exchange(asked_to_fetch_, false);
     next_.store(0, std::memory_order_relaxed);
     busy_.store(others_, std::memory_order_relaxed);
     BeginRound();
     Work();
-    WaitUntil(busy_, looks_, [](int busy) { return busy == 0; });
+    WaitUntil(
+        busy_, looks_, [](int busy) { return busy == 0; }, Pause);
   }
 
-  void Serve() {
+  // What the others fetch from the end of the next round on.
+  void Fetch(std::span<const MemoryStretch> stretches) {
+    stretches_.assign(stretches.begin(), stretches.end());
+    stretches_.resize(threads());
+    asked_to_fetch_ = true;
+  }
+
+  // For the others, the `index`-th thread of all.
+  void Serve(int index) {
+    Fetching fetching;
     for (uint32_t round = 0;; ++round) {
-      WaitUntil(round_, looks_, [&](uint32_t begun) { return begun != round; });
+      WaitUntil(
+          round_, looks_, [&](uint32_t begun) { return begun != round; },
+          [&] { fetching.FetchLineOrPause(); });
       if (count_ < 0) return;
       Work();
+      if (fetch_anew_) fetching.Begin(stretches_[index]);
       if (busy_.fetch_sub(1, std::memory_order_release) == 1) {
         busy_.notify_one();
       }
@@ -85,6 +128,9 @@ class Team {
   const int looks_;
   const std::function<void(int64_t)>* body_ = nullptr;
   int64_t count_ = 0;
+  std::vector<MemoryStretch> stretches_;  // one a thread
+  bool asked_to_fetch_ = false;
+  bool fetch_anew_ = false;  // after this round
   std::atomic<int64_t> next_ = 0;
   alignas(64) std::atomic<uint32_t> round_ = 0;  // wraps around
   alignas(64) std::atomic<int> busy_ = 0;
@@ -137,13 +183,17 @@ void WithTeam(const std::function<void()>& body) {
       current_team = nullptr;
       team->End();
     } else {
-      team->Serve();
+      team->Serve(omp_get_thread_num());
     }
   }
 }
 
 int TeamThreads() {
   return current_team == nullptr ? 1 : current_team->threads();
+}
+
+void TeamReadsAhead(std::span<const MemoryStretch> stretches) {
+  if (current_team != nullptr) current_team->Fetch(stretches);
 }
 
 }  // namespace align

@@ -12,6 +12,24 @@
 
 namespace align {
 
+namespace {
+
+// Threads share a product by halves of blocks, so that 9 blocks are cut evenly.
+constexpr int64_t kHalfCols = ColumnBlocks::kCols / 2;
+
+int64_t Halves(const ColumnBlocks& b) {
+  return (b.n + kHalfCols - 1) / kHalfCols;
+}
+
+}  // namespace
+
+MemoryStretch FewRowsPart(const ColumnBlocks& b, int64_t parts, int64_t part) {
+  const int64_t begin = (Halves(b) * part / parts + 1) / 2;
+  const int64_t end = Halves(b) * (part + 1) / parts / 2;
+  return {static_cast<const char*>(b.data) + begin * b.block_bytes(),
+          std::max<int64_t>(0, end - begin) * b.block_bytes()};
+}
+
 #if defined(__AVX512F__)
 namespace {
 
@@ -20,8 +38,9 @@ constexpr int64_t kGroupRows = 6;
 constexpr int64_t kLanes = 16;
 // A step down a block, one row or one pair of rows, is this far.
 constexpr int64_t kStepBytes = ColumnBlocks::kCols * 4;
-// Threads share a product by halves of blocks, so that 9 blocks are cut evenly.
-constexpr int64_t kHalfCols = ColumnBlocks::kCols / 2;
+
+// Of a thread's part, the share that is left for whoever is done first.
+constexpr int64_t kLeftOver = 6;
 
 struct F32Step {
   using Value = float;
@@ -104,8 +123,8 @@ constexpr decltype(&Columns<Step, 1, C>) kByRows[kGroupRows] = {
 // the other: the first reads it from memory, the others from the cache, and
 // they ask for what comes after it, a quarter of it each.
 template <class Step>
-void Halves(const void* a, int64_t m, const ColumnBlocks& b, int64_t k_block,
-            int64_t begin, int64_t end, float* c) {
+void MultiplyHalves(const void* a, int64_t m, const ColumnBlocks& b,
+                    int64_t k_block, int64_t begin, int64_t end, float* c) {
   const auto* rows = static_cast<const typename Step::Value*>(a);
   const int64_t groups = (m + kGroupRows - 1) / kGroupRows;
   for (int64_t half = begin; half < end;) {
@@ -148,16 +167,23 @@ void MultiplyFewRows(const void* a, int64_t m, const ColumnBlocks& b,
                      int64_t k_block, float* c) {
   ALIGN_CHECK(m >= 1 && m <= MaxFewRows(b.precision) && k_block > 0)
       << "[MultiplyFewRows] " << m << " rows, blocks of " << k_block;
-  const int64_t halves = (b.n + kHalfCols - 1) / kHalfCols;
-  const int64_t parts = std::min<int64_t>(Threads(), halves);
-  ParallelFor(parts, [&](int64_t part) {
-    const int64_t begin = halves * part / parts;
-    const int64_t end = halves * (part + 1) / parts;
+  const int64_t halves = Halves(b);
+  const int64_t threads = std::min<int64_t>(Threads(), halves);
+  // A part a thread, and of each part what is left at its end, which whoever
+  // was faster takes: one thread may have had something else to do, or a start
+  // (see TeamReadsAhead).
+  const int64_t units = threads == 1 ? 1 : 2 * threads;
+  ParallelFor(units, [&](int64_t unit) {
+    const int64_t part = unit % threads;
+    int64_t begin = halves * part / threads;
+    int64_t end = halves * (part + 1) / threads;
+    const int64_t left = units == 1 ? 0 : (end - begin) / kLeftOver;
+    (unit < threads ? end : begin) = end - left;
     if (b.precision == Precision::kF32) {
-      return Halves<F32Step>(a, m, b, k_block, begin, end, c);
+      return MultiplyHalves<F32Step>(a, m, b, k_block, begin, end, c);
     }
 #if defined(__AVX512BF16__)
-    Halves<Bf16Step>(a, m, b, k_block, begin, end, c);
+    MultiplyHalves<Bf16Step>(a, m, b, k_block, begin, end, c);
 #endif
   });
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "align/base/precision.h"
+#include "align/base/team.h"
 
 namespace align {
 
@@ -40,5 +41,9 @@ int64_t MaxFewRows(Precision precision);
 // k_block.
 void MultiplyFewRows(const void* a, int64_t m, const ColumnBlocks& b,
                      int64_t k_block, float* c);
+
+// Where the `part`-th of the `parts` that MultiplyFewRows cuts b into starts to
+// read it; from whole blocks on.
+MemoryStretch FewRowsPart(const ColumnBlocks& b, int64_t parts, int64_t part);
 
 }  // namespace align

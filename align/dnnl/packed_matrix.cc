@@ -65,6 +65,43 @@ void FillPanels(const MatrixView& b, T* panels) {
 // Rows for each thread of a team from which on they share rows.
 constexpr int64_t kTeamRows = 64;
 
+// The matrix whose product of few rows comes after another's: decoding takes
+// all in the same order token after token, and a thread that is done with its
+// part of one can begin to fetch its part of the next. A guess: it may be gone.
+class NextProduct {
+ public:
+  void Set(const ColumnBlocks& b) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    b_ = b;
+  }
+  ColumnBlocks Get() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return b_;
+  }
+
+ private:
+  std::mutex mutex_;
+  ColumnBlocks b_;
+};
+
+// Remembers that the product with `b` follows the one before on this thread,
+// and lets the team fetch what came after it when it was multiplied last.
+void ReadAhead(const ColumnBlocks& b,
+               const std::shared_ptr<NextProduct>& next) {
+  thread_local std::shared_ptr<NextProduct> before;
+  const int64_t threads = TeamThreads();
+  if (threads == 1) return;
+  if (before != nullptr) before->Set(b);
+  before = next;
+  const ColumnBlocks following = next->Get();
+  if (following.data == nullptr) return;
+  std::vector<MemoryStretch> parts;
+  for (int64_t part = 0; part < threads; ++part) {
+    parts.push_back(FewRowsPart(following, threads, part));
+  }
+  TeamReadsAhead(parts);
+}
+
 Storage AllocateBytes(int64_t bytes) {
   return AllocateStorage((bytes + 3) / int64_t{sizeof(float)});
 }
@@ -78,6 +115,7 @@ struct PackedMatrix::Layout {
   // Found when first asked for: see FewRowsBlock.
   std::once_flag few_rows_once;
   int64_t few_rows_block = 0;
+  std::shared_ptr<NextProduct> next = std::make_shared<NextProduct>();
 };
 
 PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision)
@@ -124,8 +162,9 @@ void PackedMatrix::Run(const void* a, int64_t m, float* c,
   if (m == 0) return;
   if (!accumulate && layout_->column_blocks) {
     if (m <= MaxFewRows(precision_) && FewRowsBlock() > 0) {
-      return MultiplyFewRows(a, m, {data_.get(), k_, n_, precision_},
-                             FewRowsBlock(), c);
+      const ColumnBlocks blocks = {data_.get(), k_, n_, precision_};
+      ReadAhead(blocks, layout_->next);
+      return MultiplyFewRows(a, m, blocks, FewRowsBlock(), c);
     }
     // By columns the matrix is read once; many rows repay reading it again.
     if (TeamThreads() > 1 && m < kTeamRows * TeamThreads() &&

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "align/base/threads.h"
@@ -41,6 +42,26 @@ TEST_F(TeamTest, LoopsInsideLoopsAreSerial) {
   });
   EXPECT_EQ(sum,
             7 * 10 * (0 + 1 + 2 + 3 + 4) + 5 * (0 + 1 + 2 + 3 + 4 + 5 + 6));
+}
+
+TEST_F(TeamTest, ReadingAheadLeavesLoopsAsTheyAreWhateverTheAddresses) {
+  const std::vector<char> memory(1 << 16);
+  const auto size = static_cast<int64_t>(memory.size());
+  // The second begins where nothing is, the last has no thread to read it.
+  const std::vector<MemoryStretch> stretches = {
+      {},
+      {reinterpret_cast<const void*>(uintptr_t{64}), int64_t{1} << 40},
+      {memory.data(), size},
+      {memory.data(), size}};
+  TeamReadsAhead(stretches);  // without a team
+  WithTeam([&] {
+    for (int64_t count = 0; count < 300; ++count) {
+      TeamReadsAhead(std::span(stretches).first(count % 5));
+      std::vector<int> calls(count);
+      ParallelFor(count, [&](int64_t i) { ++calls[i]; });
+      EXPECT_EQ(calls, std::vector<int>(count, 1));
+    }
+  });
 }
 
 TEST_F(TeamTest, OnlyItsLeaderHasOne) {

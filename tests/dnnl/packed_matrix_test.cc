@@ -152,6 +152,27 @@ TEST(PackedMatrixTest, FewRowsAndTeamsGiveTheBitsOfManyRows) {
   SetThreads(before);
 }
 
+// A team fetches the matrix that followed the last time.
+TEST(PackedMatrixTest, AMatrixThatFollowedMayBeGone) {
+  constexpr int64_t kK = 128, kN = 640;
+  const int before = Threads();
+  SetThreads(3);
+  const std::vector<float> b = Random(kK * kN, 2), a = Random(kK, 1);
+  const PackedMatrix first(RowMajor(b.data(), kK, kN), Precision::kF32);
+  std::vector<float> expected(kN), c(kN);
+  first.Multiply(a.data(), 1, expected.data());
+  WithTeam([&] {
+    for (int i = 0; i < 20; ++i) {
+      first.Multiply(a.data(), 1, c.data());
+      EXPECT_EQ(c, expected) << i;
+      const PackedMatrix second(RowMajor(b.data(), kK, kN), Precision::kF32);
+      second.Multiply(a.data(), 1, c.data());
+      EXPECT_EQ(c, expected) << i;
+    }
+  });
+  SetThreads(before);
+}
+
 TEST(PrecisionTest, NamesAreKnownAndOthersRefused) {
   EXPECT_EQ(*ParsePrecision("f32"), Precision::kF32);
   EXPECT_EQ(*ParsePrecision("bf16"), Precision::kBf16);
