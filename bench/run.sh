@@ -126,11 +126,17 @@ row() {  # WHAT MEASURED TARGET|null UNIT NOTE
              then $value <= $target else $value >= $target end)}' >> "$rows"
 }
 
+# After a program with gigabytes the system clears and reports them for seconds,
+# at the cost of whoever comes next.
+settle() { sleep 10; }
+
 measure_step() {  # MODE PRECISION TIMES_TARGET
   local a=$work/ours_$1_$2 b=$work/peer_$1_$2 i
   for ((i = 0; i < runs; ++i)); do
     echo "$1 $2: run $((i + 1)) of $runs" >&2
+    settle
     ours "$1" "$2" "$a"
+    settle
     peer "$1" "$2" "$b" "${keep_heap[@]}"
   done
   local t u
@@ -139,8 +145,6 @@ measure_step() {  # MODE PRECISION TIMES_TARGET
     "ours $(range total_s "$a") s, PyTorch $(range total_s "$b") s"
 }
 
-# Without the peer in between: when it ends, the system is busy for a while with
-# its memory.
 measure_alone() {  # PRECISION SHARE
   local a=$work/alone_$1 b=$work/recomputed_$1 i
   for ((i = 0; i < runs; ++i)); do
