@@ -39,7 +39,7 @@ constexpr int64_t kLanes = 16;
 // A step down a block, one row or one pair of rows, is this far.
 constexpr int64_t kStepBytes = ColumnBlocks::kCols * 4;
 
-// Of a thread's part, the share that is left for whoever is done first.
+// One in so many halves of a thread's part is left for whoever is done first.
 constexpr int64_t kLeftOver = 6;
 
 struct F32Step {

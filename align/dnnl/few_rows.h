@@ -42,8 +42,8 @@ int64_t MaxFewRows(Precision precision);
 void MultiplyFewRows(const void* a, int64_t m, const ColumnBlocks& b,
                      int64_t k_block, float* c);
 
-// Where the `part`-th of the `parts` that MultiplyFewRows cuts b into starts to
-// read it; from whole blocks on.
+// What the `part`-th of the `parts` that MultiplyFewRows cuts b into reads of
+// it, whole blocks alone: a half at either end is left out.
 MemoryStretch FewRowsPart(const ColumnBlocks& b, int64_t parts, int64_t part);
 
 }  // namespace align
