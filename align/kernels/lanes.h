@@ -241,15 +241,16 @@ Float TanhLanes(Float x) {
   const Float signed_large = x < Float{} ? -large : large;
   return size < all(0.625f) ? small : signed_large;
 }
-inline Float8 Tanh8(Float8 x) { return TanhLanes(x); }
 inline Wide TanhWide(Wide x) { return TanhLanes(x); }
 
 // erf x to 2e-7 (Cephes' erff, erfcf): an odd polynomial below one, beyond it
 // 1 - e^(-x^2) / x times a polynomial in 1 / x^2.
-inline Float8 Erf8(Float8 x) {
-  const Float8 one = Broadcast8(1.0f);
-  const Float8 size = x < Float8{} ? -x : x;
-  const Float8 z = x * x;
+template <class Float>
+Float ErfLanes(Float x) {
+  const auto all = [](float value) { return Broadcast<Float>(value); };
+  const Float one = all(1.0f);
+  const Float size = x < Float{} ? -x : x;
+  const Float z = x * x;
   constexpr float kSmall[] = {7.853861353153693e-5f, -8.010193625184903e-4f,
                               5.188327685732524e-3f, -2.685381193529856e-2f,
                               1.128358514861418e-1f, -3.761262582423300e-1f,
@@ -262,21 +263,22 @@ inline Float8 Erf8(Float8 x) {
                               -7.495518717768503e+0f, 2.921019019210786e+0f,
                               -1.015265279202700e+0f, 4.218463358204948e-1f,
                               -2.820767439740514e-1f, 5.641895067754075e-1f};
-  const auto polynomial = [](const auto& coefficients, Float8 at) {
-    Float8 p{};
-    for (const float c : coefficients) p = Fma8(p, at, Broadcast8(c));
+  const auto polynomial = [&](const auto& coefficients, Float at) {
+    Float p{};
+    for (const float c : coefficients) p = LanesOf<Float>::Fma(p, at, all(c));
     return p;
   };
-  const Float8 small = x * polynomial(kSmall, z);
-  const Float8 beyond = size < one ? one : size;  // no division by zero
-  const Float8 inverse = one / beyond;
-  const Float8 y = inverse * inverse;
-  const Float8 tail =
-      size < Broadcast8(2.0f) ? polynomial(kMiddle, y) : polynomial(kLarge, y);
-  const Float8 large = one - Exp8(-z) * inverse * tail;
-  const Float8 signed_large = x < Float8{} ? -large : large;
+  const Float small = x * polynomial(kSmall, z);
+  const Float beyond = size < one ? one : size;  // no division by zero
+  const Float inverse = one / beyond;
+  const Float y = inverse * inverse;
+  const Float tail =
+      size < all(2.0f) ? polynomial(kMiddle, y) : polynomial(kLarge, y);
+  const Float large = one - ExpLanes(-z) * inverse * tail;
+  const Float signed_large = x < Float{} ? -large : large;
   return size < one ? small : signed_large;
 }
+inline Wide ErfWide(Wide x) { return ErfLanes(x); }
 
 inline float Exp(float x) { return Exp8(Broadcast8(x))[0]; }
 

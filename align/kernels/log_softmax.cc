@@ -18,12 +18,20 @@ Wide LoadLogits(const float* z, int64_t left) {
   return v;
 }
 
+// In four chains: one alone waits for each comparison.
 float Maximum(const float* z, int64_t count) {
-  Wide best = BroadcastWide(kMinusInfinity);
-  for (int64_t i = 0; i < count; i += kLanes) {
-    best = MaxWide(LoadLogits(z + i, count - i), best);
+  Wide best[4];
+  std::fill_n(best, 4, BroadcastWide(kMinusInfinity));
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    for (int64_t chain = 0; chain < 4; ++chain) {
+      best[chain] = MaxWide(LoadWide(z + i + chain * kLanes), best[chain]);
+    }
   }
-  return MaxLane(best);
+  for (; i < count; i += kLanes) {
+    best[0] = MaxWide(LoadLogits(z + i, count - i), best[0]);
+  }
+  return MaxLane(MaxWide(MaxWide(best[0], best[1]), MaxWide(best[2], best[3])));
 }
 
 }  // namespace

@@ -43,10 +43,10 @@ std::vector<Block> CutIntoBlocks(const std::vector<ParamStore*>& stores,
 }
 
 // Sum of f(g) over `count` gradients, in independent lanes, so that it
-// vectorises in an order of its own.
+// vectorises in an order of its own and memory alone bounds it.
 template <typename F>
 double SumOver(const float* grad, int64_t count, const F& f) {
-  constexpr int64_t kLanes = 8;
+  constexpr int64_t kLanes = 32;
   std::array<double, kLanes> lanes = {};
   const int64_t whole = count / kLanes * kLanes;
   for (int64_t i = 0; i < whole; i += kLanes) {
