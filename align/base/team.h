@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <span>
+#include <vector>
 
 namespace align {
 
@@ -24,10 +24,13 @@ void WithTeam(const std::function<void()>& body);
 int TeamThreads();
 
 // From the end of the next ParallelFor on, the other threads of the caller's
-// team fetch memory into their caches while they wait: one of them stretches[1]
-// if there is one, another stretches[2] and so on, each as much as its cache
-// has room for beside other things. For what the loop after that will read in
-// these parts, in this order. Ends with the team; needs no memory to be there.
-void TeamReadsAhead(std::span<const MemoryStretch> stretches);
+// team fetch memory into their caches while they wait, each as much as its
+// cache has room for beside other things. list(t, stretches), called here for
+// each of them, t from 1 on, appends what it is to fetch, up to four stretches:
+// what the loop after that will read in this part, in this order. Ends with the
+// team; needs no memory to be there.
+using ListStretches =
+    std::function<void(int thread, std::vector<MemoryStretch>& stretches)>;
+void TeamReadsAhead(const ListStretches& list);
 
 }  // namespace align

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <optional>
 #include <utility>
@@ -45,20 +46,34 @@ void WaitUntil(const std::atomic<T>& value, int most_looks, const Done& done,
 // What a waiting thread still has to fetch.
 class Fetching {
  public:
-  void Begin(const MemoryStretch& stretch) {
-    at_ = static_cast<const char*>(stretch.begin);
-    end_ = at_ + std::min(stretch.bytes, kMost);
+  void Begin(const std::vector<MemoryStretch>& stretches) {
+    count_ = std::min<int64_t>(kStretches, std::ssize(stretches));
+    std::copy_n(stretches.begin(), count_, stretches_.begin());
+    next_ = 0;
+    left_ = kMost;
+    at_ = end_ = nullptr;
   }
   void FetchLineOrPause() {
-    if (at_ == end_) return Pause();
+    if (at_ == end_) {
+      if (next_ == count_ || left_ == 0) return Pause();
+      const MemoryStretch& stretch = stretches_[next_++];
+      const int64_t bytes = std::min(stretch.bytes, left_);
+      left_ -= bytes;
+      at_ = static_cast<const char*>(stretch.begin);
+      end_ = at_ + bytes;
+      if (at_ == end_) return;
+    }
     __builtin_prefetch(at_);
     at_ += std::min<int64_t>(kLine, end_ - at_);
   }
 
  private:
-  // A fraction of the smallest L2 cache of today.
-  static constexpr int64_t kMost = int64_t{1} << 18;
+  static constexpr int64_t kStretches = 4;
+  // Half of a small L2 cache of today.
+  static constexpr int64_t kMost = int64_t{1} << 19;
   static constexpr int64_t kLine = 64;
+  std::array<MemoryStretch, kStretches> stretches_;
+  int64_t count_ = 0, next_ = 0, left_ = 0;
   const char* at_ = nullptr;
   const char* end_ = nullptr;
 };
@@ -87,9 +102,12 @@ class Team {
   }
 
   // What the others fetch from the end of the next round on.
-  void Fetch(std::span<const MemoryStretch> stretches) {
-    stretches_.assign(stretches.begin(), stretches.end());
+  void Fetch(const ListStretches& list) {
     stretches_.resize(threads());
+    for (int thread = 1; thread < threads(); ++thread) {
+      stretches_[thread].clear();
+      list(thread, stretches_[thread]);
+    }
     asked_to_fetch_ = true;
   }
 
@@ -128,7 +146,7 @@ class Team {
   const int looks_;
   const std::function<void(int64_t)>* body_ = nullptr;
   int64_t count_ = 0;
-  std::vector<MemoryStretch> stretches_;  // one a thread
+  std::vector<std::vector<MemoryStretch>> stretches_;  // by thread
   bool asked_to_fetch_ = false;
   bool fetch_anew_ = false;  // after this round
   std::atomic<int64_t> next_ = 0;
@@ -192,8 +210,8 @@ int TeamThreads() {
   return current_team == nullptr ? 1 : current_team->threads();
 }
 
-void TeamReadsAhead(std::span<const MemoryStretch> stretches) {
-  if (current_team != nullptr) current_team->Fetch(stretches);
+void TeamReadsAhead(const ListStretches& list) {
+  if (current_team != nullptr) current_team->Fetch(list);
 }
 
 }  // namespace align

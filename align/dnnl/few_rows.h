@@ -7,6 +7,8 @@
 // does neither.
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "align/base/precision.h"
 #include "align/base/team.h"
@@ -35,15 +37,24 @@ struct ColumnBlocks {
 // precision.
 int64_t MaxFewRows(Precision precision);
 
-// c [m, n] = a [m, k] b for m <= MaxFewRows, a of the precision of b. A value
-// is a chain of FMAs (or of bf16 pair products) over each `k_block` rows of b,
-// and the chains' ends are added in order: what oneDNN does, for the right
-// k_block.
-void MultiplyFewRows(const void* a, int64_t m, const ColumnBlocks& b,
-                     int64_t k_block, float* c);
+struct FewRowsProduct {
+  ColumnBlocks b;
+  int64_t k_block = 0;
+  float* c = nullptr;
+};
 
-// What the `part`-th of the `parts` that MultiplyFewRows cuts b into reads of
-// it, whole blocks alone: a half at either end is left out.
-MemoryStretch FewRowsPart(const ColumnBlocks& b, int64_t parts, int64_t part);
+// c [m, n] = a [m, k] b for each product, all of one k and precision, which is
+// a's too; m <= MaxFewRows. Threads share the columns of all in one loop. A
+// value is a chain of FMAs (or of bf16 pair products) over each `k_block` rows
+// of b, and the chains' ends are added in order: what oneDNN does, for the
+// right k_block.
+void MultiplyFewRows(const void* a, int64_t m,
+                     std::span<const FewRowsProduct> products);
+
+// Appends what the `part`-th of the `parts` that MultiplyFewRows cuts the
+// products with `b` into reads of them, whole blocks alone: a half at either
+// end of a stretch is left out.
+void AppendFewRowsPart(std::span<const ColumnBlocks> b, int64_t parts,
+                       int64_t part, std::vector<MemoryStretch>& stretches);
 
 }  // namespace align

@@ -150,11 +150,6 @@ Storage DenseCopy(const MatrixView& m) {
 constexpr int64_t kPackRows = 96;
 constexpr int64_t kPackWork = int64_t{1} << 23;
 
-bool WorthPacking(const MatrixView& a, const MatrixView& b) {
-  return a.rows >= kPackRows && a.rows * b.rows * b.cols >= kPackWork &&
-         PackedRowsExact(Precision::kF32);
-}
-
 // C, dense, in one call of oneDNN, whose kernel keeps rows exact for dense
 // operands alone: for any other stride it falls back to one that does not. So
 // others go through dense copies.
@@ -164,7 +159,7 @@ void WholeDense(MatrixView a, MatrixView b, float* c, bool accumulate) {
     a_copy = DenseCopy(a);
     a = RowMajor(a_copy.get(), a.rows, a.cols);
   }
-  if (WorthPacking(a, b)) {
+  if (WorthPacking(a.rows, b.rows, b.cols)) {
     return PackedMatrix(b, Precision::kF32)
         .Multiply(a.data, a.rows, c, accumulate);
   }
@@ -257,6 +252,12 @@ std::string DescribeMatmul() {
       return text + ", rows equal to 1e-4 only";
   }
   return text;
+}
+
+bool WorthPacking(int64_t m, int64_t k, int64_t n) {
+  // PackedRowsExact in f32 asks for MatmulMode::kWhole.
+  return m >= kPackRows && m * k * n >= kPackWork &&
+         PackedRowsExact(Precision::kF32);
 }
 
 void Matmul(const MatrixView& a, const MatrixView& b, float* c,

@@ -36,6 +36,10 @@ inline MatrixView RowRange(const MatrixView& m, int64_t begin, int64_t count) {
 void Matmul(const MatrixView& a, const MatrixView& b, float* c,
             int64_t c_stride, bool accumulate = false);
 
+// Whether Matmul of these dimensions into a dense C packs B first, with the
+// same bits: where one B serves several products, packed_matrix.h does it once.
+bool WorthPacking(int64_t m, int64_t k, int64_t n);
+
 // C = A B by a single call of oneDNN on the kernel and threads of its choice,
 // without Matmul's promise: what Matmul's speed is measured against.
 void MatmulInOneCall(const MatrixView& a, const MatrixView& b, float* c,

@@ -1,6 +1,7 @@
 #include "align/dnnl/packed_matrix.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <map>
@@ -65,41 +66,52 @@ void FillPanels(const MatrixView& b, T* panels) {
 // Rows for each thread of a team from which on they share rows.
 constexpr int64_t kTeamRows = 64;
 
-// The matrix whose product of few rows comes after another's: decoding takes
-// all in the same order token after token, and a thread that is done with its
-// part of one can begin to fetch its part of the next. A guess: it may be gone.
-class NextProduct {
- public:
-  void Set(const ColumnBlocks& b) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    b_ = b;
+// Most products of few rows in one loop.
+constexpr int64_t kMostTogether = 3;
+
+// Matrices that few rows are multiplied by in one loop.
+struct Together {
+  std::array<ColumnBlocks, kMostTogether> b;
+  int64_t count = 0;
+  std::span<const ColumnBlocks> all() const {
+    return {b.data(), static_cast<size_t>(count)};
   }
-  ColumnBlocks Get() {
+};
+
+// The matrices whose products of few rows come after another's: decoding takes
+// all in the same order token after token, and a thread that is done with its
+// part of one can begin to fetch its part of the next. A guess: they may be
+// gone.
+class NextProducts {
+ public:
+  void Set(const Together& next) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return b_;
+    next_ = next;
+  }
+  Together Get() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return next_;
   }
 
  private:
   std::mutex mutex_;
-  ColumnBlocks b_;
+  Together next_;
 };
 
-// Remembers that the product with `b` follows the one before on this thread,
-// and lets the team fetch what came after it when it was multiplied last.
-void ReadAhead(const ColumnBlocks& b,
-               const std::shared_ptr<NextProduct>& next) {
-  thread_local std::shared_ptr<NextProduct> before;
+// Remembers that these products follow those before on this thread, and lets
+// the team fetch what came after them when they were computed last.
+void ReadAhead(const Together& these,
+               const std::shared_ptr<NextProducts>& next) {
+  thread_local std::shared_ptr<NextProducts> before;
   const int64_t threads = TeamThreads();
   if (threads == 1) return;
-  if (before != nullptr) before->Set(b);
+  if (before != nullptr) before->Set(these);
   before = next;
-  const ColumnBlocks following = next->Get();
-  if (following.data == nullptr) return;
-  std::vector<MemoryStretch> parts;
-  for (int64_t part = 0; part < threads; ++part) {
-    parts.push_back(FewRowsPart(following, threads, part));
-  }
-  TeamReadsAhead(parts);
+  const Together following = next->Get();
+  if (following.count == 0) return;
+  TeamReadsAhead([&](int thread, std::vector<MemoryStretch>& stretches) {
+    AppendFewRowsPart(following.all(), threads, thread, stretches);
+  });
 }
 
 Storage AllocateBytes(int64_t bytes) {
@@ -115,7 +127,7 @@ struct PackedMatrix::Layout {
   // Found when first asked for: see FewRowsBlock.
   std::once_flag few_rows_once;
   int64_t few_rows_block = 0;
-  std::shared_ptr<NextProduct> next = std::make_shared<NextProduct>();
+  std::shared_ptr<NextProducts> next = std::make_shared<NextProducts>();
 };
 
 PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision)
@@ -157,14 +169,50 @@ int64_t PackedMatrix::bytes() const {
   return static_cast<int64_t>(layout_->desc.get_size());
 }
 
+ColumnBlocks PackedMatrix::Blocks() const {
+  return {data_.get(), k_, n_, precision_};
+}
+
+bool PackedMatrix::TakesFewRows(int64_t m) const {
+  return layout_->column_blocks && m <= MaxFewRows(precision_) &&
+         FewRowsBlock() > 0;
+}
+
+void PackedMatrix::MultiplyTogether(const void* a, int64_t m,
+                                    std::span<const PackedProduct> products) {
+  if (m == 0 || products.empty()) return;
+  const PackedMatrix& first = *products[0].b;
+  bool together = std::ssize(products) <= kMostTogether;
+  for (const PackedProduct& product : products) {
+    ALIGN_CHECK(product.b->k_ == first.k_ &&
+                product.b->precision_ == first.precision_)
+        << "[PackedMatrix] rows of " << first.k_ << " times " << product.b->k_;
+    together = together && product.b->TakesFewRows(m);
+  }
+  if (!together) {
+    for (const PackedProduct& product : products) {
+      product.b->Run(a, m, product.c, /*accumulate=*/false);
+    }
+    return;
+  }
+  Together these;
+  std::array<FewRowsProduct, kMostTogether> few;
+  for (const PackedProduct& product : products) {
+    const PackedMatrix& b = *product.b;
+    few[these.count] = {b.Blocks(), b.FewRowsBlock(), product.c};
+    these.b[these.count++] = b.Blocks();
+  }
+  ReadAhead(these, first.layout_->next);
+  MultiplyFewRows(a, m, std::span(few).first(these.count));
+}
+
 void PackedMatrix::Run(const void* a, int64_t m, float* c,
                        bool accumulate) const {
   if (m == 0) return;
   if (!accumulate && layout_->column_blocks) {
-    if (m <= MaxFewRows(precision_) && FewRowsBlock() > 0) {
-      const ColumnBlocks blocks = {data_.get(), k_, n_, precision_};
-      ReadAhead(blocks, layout_->next);
-      return MultiplyFewRows(a, m, blocks, FewRowsBlock(), c);
+    if (TakesFewRows(m)) {
+      const PackedProduct product{this, c};
+      return MultiplyTogether(a, m, {&product, 1});
     }
     // By columns the matrix is read once; many rows repay reading it again.
     if (TeamThreads() > 1 && m < kTeamRows * TeamThreads() &&
@@ -194,7 +242,7 @@ void PackedMatrix::RunWhole(const void* a, int64_t m, float* c,
 // the parts: with another stride oneDNN falls back to a kernel that is slow and
 // not exact.
 void PackedMatrix::RunInParts(const void* a, int64_t m, float* c) const {
-  const ColumnBlocks blocks{data_.get(), k_, n_, precision_};
+  const ColumnBlocks blocks = Blocks();
   const int64_t parts = std::min<int64_t>(TeamThreads(), blocks.count());
   const dnnl::memory::desc a_desc =
       onednn::Dense(m, k_, onednn::TypeOf(precision_));
@@ -232,8 +280,8 @@ int64_t PackedMatrix::FindFewRowsBlock() const {
   std::vector<float> expected(n_), c(n_);
   probe.RunWhole(row, 1, expected.data(), /*accumulate=*/false);
   for (const int64_t block : {int64_t{1024}, int64_t{512}, k_}) {
-    MultiplyFewRows(row, 1, {probe.data_.get(), k_, n_, precision_}, block,
-                    c.data());
+    const FewRowsProduct product{probe.Blocks(), block, c.data()};
+    MultiplyFewRows(row, 1, {&product, 1});
     if (std::memcmp(c.data(), expected.data(), n_ * sizeof(float)) == 0) {
       return block;
     }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "align/base/precision.h"
 #include "align/base/storage.h"
@@ -9,7 +10,9 @@
 
 namespace align {
 
+struct ColumnBlocks;
 struct ProbeShape;
+struct PackedProduct;
 
 // The right-hand side B [K, N] of products, copied into the layout that
 // oneDNN's kernel reads fastest and, for kBf16, rounded to nearest even. Making
@@ -39,6 +42,12 @@ class PackedMatrix {
   void Multiply(const Bf16* a, int64_t m, float* c,
                 bool accumulate = false) const;
 
+  // The same as to multiply by each of `products`, whose matrices have the same
+  // rows and precision, in turn. Few rows, and few products, are multiplied by
+  // all in one loop: as a loop begins and ends threads wait for each other.
+  static void MultiplyTogether(const void* a, int64_t m,
+                               std::span<const PackedProduct> products);
+
   // C = A B by a single call of oneDNN for A of this matrix' precision, on the
   // kernel and threads of its choice: what Multiply's speed is measured
   // against.
@@ -52,6 +61,8 @@ class PackedMatrix {
   void RunInParts(const void* a, int64_t m, float* c) const;
   int64_t FindFewRowsBlock() const;
   int64_t FewRowsBlock() const;
+  bool TakesFewRows(int64_t m) const;
+  ColumnBlocks Blocks() const;
 
   // Of oneDNN alone: see PackedRowsExact.
   friend bool PackedRowsExact(Precision precision);
@@ -64,6 +75,11 @@ class PackedMatrix {
   Precision precision_;
   std::unique_ptr<Layout> layout_;
   Storage data_;
+};
+
+struct PackedProduct {
+  const PackedMatrix* b = nullptr;
+  float* c = nullptr;
 };
 
 // Whether oneDNN keeps the promise of Multiply on this machine: found once per

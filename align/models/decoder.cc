@@ -29,6 +29,22 @@ Tensor Decoder::Project(const Tensor& x, const std::string& name,
   return Linear(x, Weight(name), Bias(name), layout);
 }
 
+std::vector<Tensor> Decoder::ProjectAll(
+    const Tensor& x, const std::string& prefix,
+    std::initializer_list<const char*> names) const {
+  std::vector<Tensor> outs;
+  if (adapters() != nullptr) {
+    for (const char* name : names) outs.push_back(Project(x, prefix + name));
+    return outs;
+  }
+  std::vector<LinearLayer> layers;
+  for (const char* name : names) {
+    const std::string whole = prefix + name;
+    layers.push_back({Weight(whole), Bias(whole)});
+  }
+  return Linears(x, layers);
+}
+
 AttentionShape Decoder::AbsorbedShape(int64_t) const {
   ALIGN_CHECK(false) << "[Decoder] " << ArchitectureName(config().architecture)
                      << " has no absorbed attention";

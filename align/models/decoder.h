@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -61,6 +62,10 @@ class Decoder : public Model {
   // there is one, and what the adapter on NAME adds.
   Tensor Project(const Tensor& x, const std::string& name,
                  WeightLayout layout = WeightLayout::kOutIn) const;
+  // Project of x with each PREFIXname.
+  std::vector<Tensor> ProjectAll(
+      const Tensor& x, const std::string& prefix,
+      std::initializer_list<const char*> names) const;
 
  private:
   // Shape(layer) in the precision of the model's products.

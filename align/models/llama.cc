@@ -62,9 +62,9 @@ Tensor Llama::Norm(const Tensor& x, const std::string& name) const {
 
 Tensor Llama::GatedMlp(const Tensor& x, const std::string& name) const {
   const auto phase = ProfileScope::Phase("mlp");
-  const Tensor gate = Project(x, name + "gate_proj");
-  const Tensor up = Project(x, name + "up_proj");
-  return Project(GatedActivation(gate, up, config().activation),
+  const std::vector<Tensor> inner =
+      ProjectAll(x, name, {"gate_proj", "up_proj"});
+  return Project(GatedActivation(inner[0], inner[1], config().activation),
                  name + "down_proj");
 }
 
@@ -73,14 +73,15 @@ Tensor Llama::SelfAttention(int64_t layer, const Tensor& x,
                             const Pass& pass) const {
   const auto phase = ProfileScope::Phase("attention");
   const std::string name = Prefix(layer) + "self_attn.";
-  Tensor q = Project(x, name + "q_proj"), k = Project(x, name + "k_proj");
+  const std::vector<Tensor> qkv =
+      ProjectAll(x, name, {"q_proj", "k_proj", "v_proj"});
+  Tensor q = qkv[0], k = qkv[1];
   if (options_.query_key_norm) {
     q = Norm(q, name + "q_norm");
     k = Norm(k, name + "k_norm");
   }
   return Project(
-      pass.attend(Rope(q, rope_, positions), Rope(k, rope_, positions),
-                  Project(x, name + "v_proj")),
+      pass.attend(Rope(q, rope_, positions), Rope(k, rope_, positions), qkv[2]),
       name + "o_proj");
 }
 

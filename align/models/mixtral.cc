@@ -33,10 +33,11 @@ class Mixtral : public Llama {
     return MixExperts(
         x, routing, experts.routed, [&](int64_t e, const Tensor& rows) {
           const std::string name = ExpertName(layer, e);
-          const Tensor gate = Project(rows, name + "w1");
-          const Tensor up = Project(rows, name + "w3");
-          return Project(GatedActivation(gate, up, config().activation),
-                         name + "w2");
+          const std::vector<Tensor> inner =
+              ProjectAll(rows, name, {"w1", "w3"});
+          return Project(
+              GatedActivation(inner[0], inner[1], config().activation),
+              name + "w2");
         });
   }
 };

@@ -31,22 +31,31 @@ void AddBiasGradient(const float* grad, int64_t n, const Tensor& bias) {
   }
 }
 
+void CheckShapes(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                 bool out_in) {
+  ALIGN_CHECK(x.shape().size() == 2 && weight.shape().size() == 2 &&
+              x.dim(1) == weight.dim(out_in ? 1 : 0) &&
+              (!bias.defined() || bias.size() == weight.dim(out_in ? 0 : 1)))
+      << "[Linear] " << ToString(x.shape()) << " x " << ToString(weight.shape())
+      << (out_in ? "^T" : "");
+}
+
+// As it is stored.
+MatrixView View(const Tensor& weight) {
+  return RowMajor(weight.data(), weight.dim(0), weight.dim(1));
+}
+
 }  // namespace
 
 Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               WeightLayout layout) {
   const ProfileScope scope("Linear");
   const bool out_in = layout == WeightLayout::kOutIn;
-  ALIGN_CHECK(x.shape().size() == 2 && weight.shape().size() == 2 &&
-              x.dim(1) == weight.dim(out_in ? 1 : 0) &&
-              (!bias.defined() || bias.size() == weight.dim(out_in ? 0 : 1)))
-      << "[Linear] " << ToString(x.shape()) << " x " << ToString(weight.shape())
-      << (out_in ? "^T" : "");
+  CheckShapes(x, weight, bias, out_in);
   const int64_t n = x.dim(0);
   const int64_t out_width = weight.dim(out_in ? 0 : 1);
-  const MatrixView stored =
-      RowMajor(weight.data(), weight.dim(0), weight.dim(1));
-  const MatrixView from_inputs = out_in ? Transposed(stored) : stored;
+  const MatrixView from_inputs =
+      out_in ? Transposed(View(weight)) : View(weight);
   Tensor out = Tensor::Empty({n, out_width});
   const Precision precision = PrecisionOf(weight);
   MultiplyByWeight(ProductRows(x, precision), weight, from_inputs, out.data());
@@ -66,6 +75,29 @@ Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
     }
     if (bias.requires_grad()) AddBiasGradient(grad, n, bias);
   });
+}
+
+std::vector<Tensor> Linears(const Tensor& x,
+                            std::span<const LinearLayer> layers) {
+  std::vector<Tensor> outs;
+  if (GradEnabled() || layers.empty()) {
+    for (const LinearLayer& layer : layers) {
+      outs.push_back(Linear(x, layer.weight, layer.bias));
+    }
+    return outs;
+  }
+  const ProfileScope scope("Linear");
+  std::vector<WeightProduct> products;
+  for (const auto& [weight, bias] : layers) {
+    CheckShapes(x, weight, bias, /*out_in=*/true);
+    outs.push_back(Tensor::Empty({x.dim(0), weight.dim(0)}));
+    products.push_back({weight, Transposed(View(weight)), outs.back().data()});
+  }
+  MultiplyByWeights(ProductRows(x, PrecisionOf(layers[0].weight)), products);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].bias.defined()) AddBias(layers[i].bias, outs[i]);
+  }
+  return outs;
 }
 
 }  // namespace align

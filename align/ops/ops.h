@@ -29,6 +29,16 @@ enum class WeightLayout { kOutIn, kInOut };
 Tensor Linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               WeightLayout layout = WeightLayout::kOutIn);
 
+// A weight [out, in] and a bias [out] or none.
+struct LinearLayer {
+  Tensor weight, bias;
+};
+
+// Linear of x with each layer in turn. Without gradients few rows are
+// multiplied by all weights at once.
+std::vector<Tensor> Linears(const Tensor& x,
+                            std::span<const LinearLayer> layers);
+
 // (weight_offset + weight) * x / sqrt(mean(x^2) + epsilon) over each D elements
 // of x [N, k D], weight [D] (Zhang and Sennrich 2019, eq. 4); Gemma stores its
 // weights relative to 1.

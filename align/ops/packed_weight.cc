@@ -5,6 +5,7 @@
 #include <mutex>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "align/base/check.h"
 #include "align/base/profile.h"
@@ -102,10 +103,11 @@ Bf16* AsBf16(const Storage& storage) {
 // What was made of rows so far.
 struct ProductRows::Copies : Tensor::Derived {
   Storage rounded;
-  std::unique_ptr<const PackedMatrix> packed;
+  std::unique_ptr<const PackedMatrix> packed_f32, packed_bf16;
   void ValuesChanged() override {
     rounded = nullptr;
-    packed = nullptr;
+    packed_f32 = nullptr;
+    packed_bf16 = nullptr;
   }
 };
 
@@ -123,9 +125,8 @@ ProductRows::ProductRows(const Tensor& x, Precision precision)
   copies_ = std::dynamic_pointer_cast<Copies>(x.derived());
   if (copies_ != nullptr) return;
   copies_ = std::make_shared<Copies>();
-  if (precision == Precision::kBf16 && x.derived() == nullptr) {
-    x.SetDerived(copies_);
-  }
+  const bool keep = precision == Precision::kBf16 || x.has_history();
+  if (keep && x.derived() == nullptr) x.SetDerived(copies_);
 }
 
 const Bf16* ProductRows::Rounded() const {
@@ -137,25 +138,49 @@ const Bf16* ProductRows::Rounded() const {
   return AsBf16(copies_->rounded);
 }
 
-const PackedMatrix& ProductRows::Packed() const {
-  const Bf16* rounded = Rounded();
-  if (copies_->packed == nullptr) {
-    const ProfileScope scope("pack", 0, 4.0 * n_ * width_);
-    copies_->packed = std::make_unique<const PackedMatrix>(rounded, n_, width_);
+const PackedMatrix& ProductRows::Packed(Precision precision) const {
+  if (precision == Precision::kF32) {
+    if (copies_->packed_f32 == nullptr) {
+      const ProfileScope scope("pack", 0, 8.0 * n_ * width_);
+      copies_->packed_f32 = std::make_unique<const PackedMatrix>(
+          RowMajor(rows_, n_, width_), precision);
+    }
+    return *copies_->packed_f32;
   }
-  return *copies_->packed;
+  const Bf16* rounded = Rounded();
+  if (copies_->packed_bf16 == nullptr) {
+    const ProfileScope scope("pack", 0, 4.0 * n_ * width_);
+    copies_->packed_bf16 =
+        std::make_unique<const PackedMatrix>(rounded, n_, width_);
+  }
+  return *copies_->packed_bf16;
 }
 
-void MultiplyByWeight(const ProductRows& a, const Tensor& weight,
-                      const MatrixView& b, float* c, bool accumulate) {
+namespace {
+
+void CheckWidth(const ProductRows& a, const MatrixView& b) {
   ALIGN_CHECK(a.width() == b.rows)
       << "[MultiplyByWeight] rows of " << a.width() << " times (" << b.rows
       << ", " << b.cols << ")";
+}
+
+// Whether products of n rows with a packed weight use a copy that is kept.
+bool Keeps(const PackedWeight* packed, int64_t n) {
+  if (packed == nullptr || GradEnabled()) return false;
+  return packed->precision() == Precision::kBf16 ||
+         (n < kFewRows && PackedRowsExact(Precision::kF32));
+}
+
+}  // namespace
+
+void MultiplyByWeight(const ProductRows& a, const Tensor& weight,
+                      const MatrixView& b, float* c, bool accumulate) {
+  CheckWidth(a, b);
   const int64_t n = a.count();
   PackedWeight* packed = PackedOf(weight);
   const bool bf16 =
       packed != nullptr && packed->precision() == Precision::kBf16;
-  const bool keep = packed != nullptr && !GradEnabled();
+  const bool keep = Keeps(packed, n);
   if (bf16) {
     const Bf16* rows = a.Rounded();
     const std::shared_ptr<const PackedMatrix> right =
@@ -163,13 +188,45 @@ void MultiplyByWeight(const ProductRows& a, const Tensor& weight,
     const Product product(n, b.rows, b.cols, Precision::kBf16);
     return right->Multiply(rows, n, c, accumulate);
   }
-  if (keep && n < kFewRows && PackedRowsExact(Precision::kF32)) {
+  if (keep) {
     const std::shared_ptr<const PackedMatrix> right = packed->Kept(b);
     const Product product(n, b.rows, b.cols, Precision::kF32);
     return right->Multiply(a.f32(), n, c, accumulate);
   }
   const Product product(n, b.rows, b.cols, Precision::kF32);
   Matmul(RowMajor(a.f32(), n, a.width()), b, c, b.cols, accumulate);
+}
+
+void MultiplyByWeights(const ProductRows& a,
+                       std::span<const WeightProduct> products) {
+  const int64_t n = a.count();
+  bool together = !products.empty();
+  Precision precision = Precision::kF32;
+  for (const WeightProduct& product : products) {
+    const PackedWeight* packed = PackedOf(product.weight);
+    together = together && Keeps(packed, n) &&
+               (&product == &products[0] || packed->precision() == precision);
+    if (together) precision = packed->precision();
+  }
+  if (!together) {
+    for (const WeightProduct& product : products) {
+      MultiplyByWeight(a, product.weight, product.b, product.c);
+    }
+    return;
+  }
+  std::vector<std::shared_ptr<const PackedMatrix>> rights;
+  std::vector<PackedProduct> packed_products;
+  int64_t cols = 0;
+  for (const WeightProduct& product : products) {
+    CheckWidth(a, product.b);
+    rights.push_back(PackedOf(product.weight)->Kept(product.b));
+    packed_products.push_back({rights.back().get(), product.c});
+    cols += product.b.cols;
+  }
+  const void* rows = a.f32();
+  if (precision == Precision::kBf16) rows = a.Rounded();
+  const Product product(n, a.width(), cols, precision);
+  PackedMatrix::MultiplyTogether(rows, n, packed_products);
 }
 
 void AddOuterProducts(const ProductRows& a, const ProductRows& b,
@@ -181,14 +238,19 @@ void AddOuterProducts(const ProductRows& a, const ProductRows& b,
   if (precision == Precision::kF32) {
     const Storage left = AllocateStorage(n * m);
     Transposed(a.f32(), n, m, left.get());
-    const Product product(m, n, b.width(), Precision::kF32);
+    if (WorthPacking(m, n, b.width())) {
+      const PackedMatrix& right = b.Packed(precision);
+      const Product product(m, n, b.width(), precision);
+      return right.Multiply(left.get(), m, c, /*accumulate=*/true);
+    }
+    const Product product(m, n, b.width(), precision);
     return Matmul(RowMajor(left.get(), m, n), RowMajor(b.f32(), n, b.width()),
                   c, b.width(), /*accumulate=*/true);
   }
   const Storage left = AllocateBf16(n * m);
   Transposed(a.Rounded(), n, m, AsBf16(left));
-  const PackedMatrix& right = b.Packed();
-  const Product product(m, n, b.width(), Precision::kBf16);
+  const PackedMatrix& right = b.Packed(precision);
+  const Product product(m, n, b.width(), precision);
   right.Multiply(AsBf16(left), m, c, /*accumulate=*/true);
 }
 

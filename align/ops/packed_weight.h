@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "align/base/precision.h"
 #include "align/base/storage.h"
@@ -25,22 +26,22 @@ Precision PrecisionOf(const Tensor& weight);
 bool TeamsShareProducts(Precision precision);
 
 // The rows [n, width] of products with weights: f32, and on demand the same in
-// bf16, as they are or packed. The memory must outlive it.
+// bf16, or packed in either. The memory must outlive it.
 class ProductRows {
  public:
   ProductRows(const float* rows, int64_t n, int64_t width);
   // The same, rounded before: `rounded` holds n * width Bf16.
   ProductRows(const float* rows, Storage rounded, int64_t n, int64_t width);
-  // Of a tensor [n, width], for products in `precision`: the tensor keeps what
-  // was made for its next product.
+  // Of a tensor [n, width], for products in `precision`. The tensor keeps what
+  // was made for its next product: in bf16, and wherever it has a history.
   ProductRows(const Tensor& x, Precision precision);
 
   int64_t count() const { return n_; }
   int64_t width() const { return width_; }
   const float* f32() const { return rows_; }
   const Bf16* Rounded() const;
-  // In bf16, as the right side of a product.
-  const PackedMatrix& Packed() const;
+  // As the right side of a product in `precision`.
+  const PackedMatrix& Packed(Precision precision) const;
 
  private:
   struct Copies;
@@ -59,6 +60,18 @@ Bf16* AsBf16(const Storage& storage);
 // dense. Threads may share `weight`.
 void MultiplyByWeight(const ProductRows& a, const Tensor& weight,
                       const MatrixView& b, float* c, bool accumulate = false);
+
+// One of several products of the same rows.
+struct WeightProduct {
+  const Tensor& weight;
+  MatrixView b;
+  float* c = nullptr;
+};
+
+// MultiplyByWeight for each; products of few rows with kept weights share a
+// loop (PackedMatrix::MultiplyTogether).
+void MultiplyByWeights(const ProductRows& a,
+                       std::span<const WeightProduct> products);
 
 // c [a.width, b.width] += a^T b, sums over rows, in `precision`: the gradient
 // of a weight.

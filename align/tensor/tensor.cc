@@ -88,6 +88,8 @@ const float* Tensor::data() const {
   return impl_->data;
 }
 
+bool Tensor::has_history() const { return defined() && impl_->rule != nullptr; }
+
 bool Tensor::requires_grad() const { return defined() && impl_->requires_grad; }
 
 float* Tensor::grad() const {

@@ -46,6 +46,9 @@ class Tensor {
 
   // Whether Backward will want this tensor's gradient.
   bool requires_grad() const;
+  // Whether an op recorded how it was made: nobody changes its values before
+  // Backward has been there.
+  bool has_history() const;
   // The gradient, same shape; made and filled with zeros at first use. Only
   // for tensors that require one. Rules add into it.
   float* grad() const;

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "align/base/threads.h"
@@ -47,16 +46,29 @@ TEST_F(TeamTest, LoopsInsideLoopsAreSerial) {
 TEST_F(TeamTest, ReadingAheadLeavesLoopsAsTheyAreWhateverTheAddresses) {
   const std::vector<char> memory(1 << 16);
   const auto size = static_cast<int64_t>(memory.size());
-  // The second begins where nothing is, the last has no thread to read it.
-  const std::vector<MemoryStretch> stretches = {
+  // The second begins where nothing is; of so many some are left out.
+  const std::vector<MemoryStretch> all = {
       {},
       {reinterpret_cast<const void*>(uintptr_t{64}), int64_t{1} << 40},
       {memory.data(), size},
+      {memory.data(), 1},
+      {memory.data(), size},
       {memory.data(), size}};
-  TeamReadsAhead(stretches);  // without a team
+  int64_t count = 0;
+  std::vector<int> threads;
+  const auto list = [&](int thread, std::vector<MemoryStretch>& stretches) {
+    EXPECT_TRUE(stretches.empty());
+    threads.push_back(thread);
+    stretches.assign(all.begin() + (thread + count) % 3,
+                     all.begin() + 3 + count % 4);
+  };
+  TeamReadsAhead(list);  // without a team
+  EXPECT_TRUE(threads.empty());
   WithTeam([&] {
-    for (int64_t count = 0; count < 300; ++count) {
-      TeamReadsAhead(std::span(stretches).first(count % 5));
+    for (; count < 300; ++count) {
+      threads.clear();
+      TeamReadsAhead(list);
+      EXPECT_EQ(threads, std::vector<int>({1, 2}));
       std::vector<int> calls(count);
       ParallelFor(count, [&](int64_t i) { ++calls[i]; });
       EXPECT_EQ(calls, std::vector<int>(count, 1));

@@ -152,6 +152,46 @@ TEST(PackedMatrixTest, FewRowsAndTeamsGiveTheBitsOfManyRows) {
   SetThreads(before);
 }
 
+TEST(PackedMatrixTest, ProductsTogetherHaveTheBitsOfEach) {
+  const int before = Threads();
+  SetThreads(3);
+  for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+    constexpr int64_t k = 160;
+    std::vector<PackedMatrix> matrices;
+    for (const int64_t n : {192, 20, 64, 130}) {
+      const std::vector<float> b = Random(k * n, n);
+      matrices.emplace_back(RowMajor(b.data(), k, n), precision);
+    }
+    for (const int64_t m : {0, 1, 7, 200}) {
+      const std::vector<float> a = Random(m * k, 1);
+      const std::vector<Bf16> rounded = Truncated(a);
+      const void* rows = a.data();
+      if (precision == Precision::kBf16) rows = rounded.data();
+      // More than share a loop, too.
+      for (const size_t count : {0, 1, 2, 3, 4}) {
+        std::vector<std::vector<float>> together, each;
+        std::vector<PackedProduct> products;
+        for (size_t i = 0; i < count; ++i) {
+          const PackedMatrix& b = matrices[i];
+          std::vector<float>& alone = each.emplace_back(m * b.cols());
+          together.emplace_back(m * b.cols());
+          if (precision == Precision::kF32) {
+            b.Multiply(a.data(), m, alone.data());
+          } else {
+            b.Multiply(rounded.data(), m, alone.data());
+          }
+          products.push_back({&b, together.back().data()});
+        }
+        PackedMatrix::MultiplyTogether(rows, m, products);
+        EXPECT_EQ(together, each) << m << " rows, " << count;
+        WithTeam([&] { PackedMatrix::MultiplyTogether(rows, m, products); });
+        EXPECT_EQ(together, each) << m << " rows, " << count << ", in a team";
+      }
+    }
+  }
+  SetThreads(before);
+}
+
 // A team fetches the matrix that followed the last time.
 TEST(PackedMatrixTest, AMatrixThatFollowedMayBeGone) {
   constexpr int64_t kK = 128, kN = 640;

@@ -45,6 +45,92 @@ TEST(PackedWeightTest, KeptCopiesGiveTheBitsOfTraining) {
   }
 }
 
+TEST(PackedWeightTest, LayersTogetherHaveTheBitsOfEach) {
+  const std::vector<float> bias_values = Random(kOut, 4);
+  const Tensor bias = Tensor::From({kOut}, bias_values);
+  for (const Precision second : {Precision::kF32, Precision::kBf16}) {
+    for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+      Weight w[3];
+      for (Weight& one : w) {
+        AttachPacked(one.tensor, &one == &w[1] ? second : precision);
+      }
+      Weight plain;  // keeps nothing
+      for (const int64_t rows : {int64_t{0}, kRows, int64_t{150}}) {
+        const Tensor x = Tensor::From({rows, kIn}, Random(rows * kIn, 2));
+        const std::vector<std::vector<LinearLayer>> cases = {
+            {},
+            {{w[0].tensor, {}}},
+            {{w[0].tensor, bias}, {w[1].tensor, {}}, {w[2].tensor, bias}},
+            {{w[0].tensor, {}}, {plain.tensor, bias}}};
+        for (const std::vector<LinearLayer>& layers : cases) {
+          std::vector<Tensor> each;
+          for (const LinearLayer& layer : layers) {
+            each.push_back(Linear(x, layer.weight, layer.bias));
+          }
+          const auto check = [&](const std::vector<Tensor>& together) {
+            ASSERT_EQ(together.size(), each.size());
+            for (size_t i = 0; i < each.size(); ++i) {
+              EXPECT_TRUE(SameBits(together[i], each[i])) << rows << ", " << i;
+              EXPECT_EQ(together[i].requires_grad(), GradEnabled());
+            }
+          };
+          check(Linears(x, layers));
+          const NoGrad no_grad;
+          check(Linears(x, layers));
+        }
+      }
+    }
+  }
+}
+
+TEST(PackedWeightTest, LayersTogetherTakeGradients) {
+  Weight together[2], each[2];
+  const std::vector<float> seed = Random(kRows * kOut, 3);
+  const auto gradients = [&](Weight* w, const auto& outputs) {
+    std::vector<float> x = Random(kRows * kIn, 2), dx(x.size());
+    const std::vector<Tensor> y =
+        outputs(Tensor::Leaf({kRows, kIn}, x, dx), w[0].tensor, w[1].tensor);
+    Backward(std::vector<Root>{{y[0], seed}, {y[1], seed}});
+    return std::vector{dx, w[0].grads, w[1].grads};
+  };
+  EXPECT_EQ(
+      gradients(together,
+                [](const Tensor& x, const Tensor& a, const Tensor& b) {
+                  return Linears(x, std::vector<LinearLayer>{{a, {}}, {b, {}}});
+                }),
+      gradients(each, [](const Tensor& x, const Tensor& a, const Tensor& b) {
+        return std::vector<Tensor>{Linear(x, a), Linear(x, b)};
+      }));
+}
+
+// A packed copy of rows is shared by the products that sum over them, and does
+// not outlive what they were.
+TEST(PackedWeightTest, GradientsAreThoseOfTheRowsOfTheirOwnPass) {
+  constexpr int64_t kMany = 3000, kWide = 128;
+  if (PackedRowsExact(Precision::kF32)) {
+    EXPECT_TRUE(WorthPacking(kWide, kMany, kIn));
+  }
+  std::vector<float> weight = Random(kWide * kIn, 1), dw(weight.size());
+  const Tensor w = Tensor::Leaf({kWide, kIn}, weight, dw);
+  std::vector<float> values = Random(kMany * kIn, 2), dx(values.size());
+  const std::vector<float> seed(kMany * kWide, 1.0f);
+  const auto step = [&] {
+    std::fill(dw.begin(), dw.end(), 0.0f);
+    const Tensor leaf = Tensor::Leaf({kMany, kIn}, values, dx);
+    // Of a leaf, whose values change between steps, and of an output.
+    Backward(std::vector<Root>{{Linear(leaf, w), seed},
+                               {Linear(Scale(leaf, 2), w), seed}});
+    return dw;
+  };
+  const std::vector<float> before = step();
+  for (float& v : values) v = -v;
+  const std::vector<float> after = step();
+  for (size_t i = 0; i < before.size(); ++i) {
+    ASSERT_EQ(after[i], -before[i]) << i;
+  }
+  EXPECT_NE(before[0], 0);
+}
+
 TEST(PackedWeightTest, ChangedValuesAreSeenOnceTold) {
   Weight w;
   AttachPacked(w.tensor, Precision::kBf16);
