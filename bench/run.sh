@@ -126,17 +126,19 @@ row() {  # WHAT MEASURED TARGET|null UNIT NOTE
              then $value <= $target else $value >= $target end)}' >> "$rows"
 }
 
-# After a program with gigabytes the system clears and reports them for seconds,
-# at the cost of whoever comes next.
-settle() { sleep 10; }
+# After a program with gigabytes the system clears and reports them at the cost
+# of whoever comes next: oneDNN alone is a tenth slower ten seconds after the
+# peer, with its ten gigabytes, and a twentieth after forty.
+settle_after_ours() { sleep 10; }
+settle_after_peer() { sleep 40; }
 
 measure_step() {  # MODE PRECISION TIMES_TARGET
   local a=$work/ours_$1_$2 b=$work/peer_$1_$2 i
   for ((i = 0; i < runs; ++i)); do
     echo "$1 $2: run $((i + 1)) of $runs" >&2
-    settle
+    settle_after_peer
     ours "$1" "$2" "$a"
-    settle
+    settle_after_ours
     peer "$1" "$2" "$b" "${keep_heap[@]}"
   done
   local t u

@@ -42,9 +42,9 @@ class PackedMatrix {
   void Multiply(const Bf16* a, int64_t m, float* c,
                 bool accumulate = false) const;
 
-  // The same as to multiply by each of `products`, whose matrices have the same
-  // rows and precision, in turn. Few rows, and few products, are multiplied by
-  // all in one loop: as a loop begins and ends threads wait for each other.
+  // Multiply by each of `products`, whose matrices have the same rows and
+  // precision, which is A's [m, K] too. Up to three products of few rows share
+  // one loop: where a loop begins and ends threads wait for each other.
   static void MultiplyTogether(const void* a, int64_t m,
                                std::span<const PackedProduct> products);
 
