@@ -127,8 +127,8 @@ row() {  # WHAT MEASURED TARGET|null UNIT NOTE
 }
 
 # After a program with gigabytes the system clears and reports them at the cost
-# of whoever comes next: oneDNN alone is a tenth slower ten seconds after the
-# peer, with its ten gigabytes, and a twentieth after forty.
+# of whoever comes next: oneDNN alone was a tenth slower ten seconds after the
+# peer, with its ten gigabytes, and a fifteenth after forty.
 settle_after_ours() { sleep 10; }
 settle_after_peer() { sleep 40; }
 

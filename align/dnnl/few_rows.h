@@ -37,6 +37,7 @@ struct ColumnBlocks {
 // precision.
 int64_t MaxFewRows(Precision precision);
 
+// A right-hand side, how its sums are cut and where the product goes.
 struct FewRowsProduct {
   ColumnBlocks b;
   int64_t k_block = 0;

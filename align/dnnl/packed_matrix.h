@@ -77,6 +77,7 @@ class PackedMatrix {
   Storage data_;
 };
 
+// A right-hand side and where the product with it goes, [M, N].
 struct PackedProduct {
   const PackedMatrix* b = nullptr;
   float* c = nullptr;
