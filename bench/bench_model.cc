@@ -1,5 +1,9 @@
 #include "bench/bench_model.h"
 
+#include <set>
+#include <string>
+#include <vector>
+
 #include "align/models/tensor_spec.h"
 
 namespace align::bench {
@@ -79,19 +83,32 @@ PackedBatch RandomBatch(const BatchShape& shape, int64_t vocab) {
   return batch;
 }
 
+int64_t RowsRead(const PackedBatch& batch) {
+  const std::vector<int32_t> rows =
+      batch.scored.empty() ? batch.last_rows : RowsOf(batch.scored);
+  return static_cast<int64_t>(std::set(rows.begin(), rows.end()).size());
+}
+
 double ForwardFlops(const ModelConfig& config, const PackedBatch& batch) {
-  double block_weights = 0;
+  const std::string last =
+      "model.layers." + std::to_string(config.num_hidden_layers - 1) + ".";
+  const auto all = static_cast<double>(batch.rows());
+  const auto read = static_cast<double>(RowsRead(batch));
+  double flops = 0;
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     if (!spec.name.starts_with("model.layers.") || spec.shape.size() != 2) {
       continue;
     }
-    block_weights += static_cast<double>(spec.shape[0] * spec.shape[1]);
+    const bool leaving = spec.name.starts_with(last) &&
+                         !spec.name.ends_with("k_proj.weight") &&
+                         !spec.name.ends_with("v_proj.weight");
+    flops += 2.0 * static_cast<double>(spec.shape[0] * spec.shape[1]) *
+             (leaving ? read : all);
   }
-  const bool head = !config.classifier();
-  const double head_weights =
-      head ? static_cast<double>(config.vocab_size * config.hidden_size) : 0;
-  return 2 * (block_weights * static_cast<double>(batch.rows()) +
-              head_weights * static_cast<double>(batch.scored.size()));
+  if (config.classifier()) return flops;
+  return flops +
+         2.0 * static_cast<double>(config.vocab_size * config.hidden_size) *
+             static_cast<double>(batch.scored.size());
 }
 
 }  // namespace align::bench

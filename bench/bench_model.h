@@ -35,10 +35,15 @@ struct BatchShape {
 };
 PackedBatch RandomBatch(const BatchShape& shape, int64_t vocab);
 
-// Multiply-adds, counted as two, of a forward pass: weights of the blocks over
-// the batch's distinct tokens and, unless it is a classifier, the head over its
-// scored rows. Attention's own products are left out. A training step is worth
-// three of these, a reference one.
+// How many rows of the batch are read: those that tokens are scored at, or the
+// last of each reply where none is.
+int64_t RowsRead(const PackedBatch& batch);
+
+// Multiply-adds, counted as two, of a forward pass of a Llama: weights of the
+// blocks over the batch's distinct tokens, of the last block but keys and
+// values over the rows that are read and, unless it is a classifier, the head
+// over its scored tokens. Attention's own products are left out. A training
+// step is worth three of these, a reference one.
 double ForwardFlops(const ModelConfig& config, const PackedBatch& batch);
 
 }  // namespace align::bench

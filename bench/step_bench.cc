@@ -142,8 +142,10 @@ absl::StatusOr<Method> RewardModel(const Setting& setting) {
   ALIGN_ASSIGN_OR_RETURN(
       const auto model,
       Trained(BenchRewardModel(setting.model), setting.precision, method));
+  PreferenceBatch pairs = RandomPairs(model->config().vocab_size);
+  pairs.packed.scored.clear();
   Finish<PreferenceBatch>(train::RewardObjective(*model, train::BradleyTerry()),
-                          RandomPairs(model->config().vocab_size), method);
+                          std::move(pairs), method);
   return method;
 }
 

@@ -88,9 +88,9 @@ absl::Status EvalLanguageModel(const Subject& subject) {
   while (const std::optional<SftBatch> batch = loader.Next()) {
     const PackedBatch& packed = batch->packed;
     ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
-    const TokenScores scores =
-        ScoreTokens(model.Hidden(packed.tokens, packed.segments), model.Head(),
-                    packed.scored, {.statistics = true});
+    const TokenScores scores = ScoreTokens(
+        model.Hidden(packed.tokens, packed.segments, RowsOf(packed.scored)),
+        model.Head(), packed.scored, {.statistics = true});
     for (float x : scores.log_probs()) nll -= x;
     for (uint8_t x : scores.statistics.label_is_argmax) right += x;
     tokens += static_cast<int64_t>(packed.scored.size());

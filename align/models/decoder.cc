@@ -1,5 +1,6 @@
 #include "align/models/decoder.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -11,6 +12,20 @@
 #include "align/tensor/tape.h"
 
 namespace align {
+namespace {
+
+// Rising and each once; empty where that is all of 0..count-1.
+std::vector<int32_t> DistinctRows(std::span<const int32_t> rows,
+                                  int64_t count) {
+  std::vector<int32_t> distinct(rows.begin(), rows.end());
+  std::ranges::sort(distinct);
+  const auto again = std::ranges::unique(distinct);
+  distinct.erase(again.begin(), again.end());
+  if (static_cast<int64_t>(distinct.size()) == count) distinct.clear();
+  return distinct;
+}
+
+}  // namespace
 
 const Tensor& Decoder::Weight(const std::string& name) const {
   return params().Get(name + ".weight");
@@ -45,6 +60,10 @@ std::vector<Tensor> Decoder::ProjectAll(
   return Linears(x, layers);
 }
 
+Tensor Decoder::Leaving(const Tensor& x, const Pass& pass) {
+  return pass.leaving.empty() ? x : GatherRows(x, pass.leaving);
+}
+
 AttentionShape Decoder::AbsorbedShape(int64_t) const {
   ALIGN_CHECK(false) << "[Decoder] " << ArchitectureName(config().architecture)
                      << " has no absorbed attention";
@@ -58,20 +77,28 @@ AttentionShape Decoder::RoundedShape(int64_t layer) const {
 }
 
 Tensor Decoder::Hidden(std::span<const int32_t> tokens,
-                       const Segments& segments) const {
-  return Walk(tokens, segments, nullptr);
+                       const Segments& segments,
+                       std::span<const int32_t> read) const {
+  return Walk(tokens, segments, read, nullptr);
 }
 
 Tensor Decoder::HiddenAndRouters(std::span<const int32_t> tokens,
                                  const Segments& segments,
                                  std::vector<RouterOutput>& routers) const {
-  return Walk(tokens, segments, &routers);
+  return Walk(tokens, segments, {}, &routers);
 }
 
 Tensor Decoder::Walk(std::span<const int32_t> tokens, const Segments& segments,
+                     std::span<const int32_t> read,
                      std::vector<RouterOutput>* routers) const {
-  const auto rows = std::make_shared<const PackedRows>(
-      PackedRows{segments, segments.Positions()});
+  const auto rows = std::make_shared<PackedRows>(
+      PackedRows{.segments = segments,
+                 .positions = segments.Positions(),
+                 .read = DistinctRows(read, segments.rows()),
+                 .read_positions = {}});
+  for (const int32_t row : rows->read) {
+    rows->read_positions.push_back(rows->positions[row]);
+  }
   const bool again = recompute_activations_ && GradEnabled();
   Tensor x;
   WithTeam([&] {
@@ -81,6 +108,7 @@ Tensor Decoder::Walk(std::span<const int32_t> tokens, const Segments& segments,
                 : PackedBlock(layer, x, *rows, routers);
     }
     x = FinalNorm(x);
+    if (!rows->read.empty()) x = ScatterRows(x, rows->read, segments.rows());
   });
   return x;
 }
@@ -88,11 +116,15 @@ Tensor Decoder::Walk(std::span<const int32_t> tokens, const Segments& segments,
 Tensor Decoder::PackedBlock(int64_t layer, const Tensor& x,
                             const PackedRows& rows,
                             std::vector<RouterOutput>* routers) const {
-  const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
-    return Attention(q, k, v, rows.segments, RoundedShape(layer));
+  Pass pass = {.leaving_positions = rows.positions, .routers = routers};
+  if (layer + 1 == config().num_hidden_layers && !rows.read.empty()) {
+    pass.leaving = rows.read;
+    pass.leaving_positions = rows.read_positions;
+  }
+  pass.attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+    return Attention(q, k, v, rows.segments, RoundedShape(layer), pass.leaving);
   };
-  return Block(layer, x, rows.positions,
-               {.attend = attend, .routers = routers});
+  return Block(layer, x, rows.positions, pass);
 }
 
 Tensor Decoder::RecomputedBlock(int64_t layer, const Tensor& x,
@@ -149,7 +181,10 @@ Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
           q, k, v, queries,
           absorbed ? AbsorbedShape(layer) : RoundedShape(layer));
     };
-    x = Block(layer, x, positions, {.attend = attend, .absorbed = absorbed});
+    x = Block(layer, x, positions,
+              {.attend = attend,
+               .leaving_positions = positions,
+               .absorbed = absorbed});
   }
   for (const CachedRows& r : rows) cache.Advance(r.sequence, r.rows);
   return FinalNorm(x);

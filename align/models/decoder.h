@@ -21,6 +21,10 @@ using Attend =
 // One walk through the blocks, as each of them sees it.
 struct Pass {
   Attend attend;
+  // The rows that leave the block, where that is not all that come in: keys and
+  // values are made of all, queries and the rest of these.
+  std::span<const int32_t> leaving;
+  std::span<const int32_t> leaving_positions;  // of all where all leave
   bool absorbed = false;  // over latent rows, in place of keys and values
   std::vector<RouterOutput>* routers = nullptr;  // where routers leave theirs
 };
@@ -29,8 +33,9 @@ struct Pass {
 // packed, or over a key/value cache. What is in a block is the family's.
 class Decoder : public Model {
  public:
-  Tensor Hidden(std::span<const int32_t> tokens,
-                const Segments& segments) const final;
+  using Model::Hidden;
+  Tensor Hidden(std::span<const int32_t> tokens, const Segments& segments,
+                std::span<const int32_t> read) const final;
   Tensor HiddenAndRouters(std::span<const int32_t> tokens,
                           const Segments& segments,
                           std::vector<RouterOutput>& routers) const final;
@@ -50,6 +55,7 @@ class Decoder : public Model {
   // Rows [N, D] of tokens at `positions`.
   virtual Tensor Embed(std::span<const int32_t> tokens,
                        std::span<const int32_t> positions) const = 0;
+  // What leaves a block into which x at `positions` comes.
   virtual Tensor Block(int64_t layer, const Tensor& x,
                        std::span<const int32_t> positions,
                        const Pass& pass) const = 0;
@@ -62,6 +68,8 @@ class Decoder : public Model {
   // there is one, and what the adapter on NAME adds.
   Tensor Project(const Tensor& x, const std::string& name,
                  WeightLayout layout = WeightLayout::kOutIn) const;
+  // The rows of x that leave the block.
+  static Tensor Leaving(const Tensor& x, const Pass& pass);
   // Project of x with each PREFIXname.
   std::vector<Tensor> ProjectAll(
       const Tensor& x, const std::string& prefix,
@@ -74,8 +82,11 @@ class Decoder : public Model {
   struct PackedRows {
     Segments segments;
     std::vector<int32_t> positions;  // [N]
+    // Rising: what leaves the last block; none: all.
+    std::vector<int32_t> read, read_positions;
   };
   Tensor Walk(std::span<const int32_t> tokens, const Segments& segments,
+              std::span<const int32_t> read,
               std::vector<RouterOutput>* routers) const;
   Tensor PackedBlock(int64_t layer, const Tensor& x, const PackedRows& rows,
                      std::vector<RouterOutput>* routers) const;

@@ -65,10 +65,11 @@ class Deepseek : public Llama {
     const LatentConfig& latent = config().latent;
     const int64_t heads = config().num_attention_heads;
     const std::string name = Prefix(layer) + "self_attn.";
-    const Tensor q = Rope(Queries(x, name), rope(), positions,
-                          {.head_dim = config().head_dim,
-                           .offset = latent.nope_dim,
-                           .interleaved = latent.interleaved});
+    const Tensor q =
+        Rope(Queries(Leaving(x, pass), name), rope(), pass.leaving_positions,
+             {.head_dim = config().head_dim,
+              .offset = latent.nope_dim,
+              .interleaved = latent.interleaved});
     const Tensor small = Project(x, name + "kv_a_proj_with_mqa");
     const Tensor rotated =
         Rope(SliceHeads(small, 1, latent.kv_rank, latent.rope_dim), rope(),

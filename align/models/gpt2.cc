@@ -38,10 +38,11 @@ class Gpt2 : public Decoder {
     const std::string prefix = "transformer.h." + std::to_string(layer) + ".";
     const int64_t width = config().hidden_size;
     const Tensor qkv = Conv1d(Norm(x, prefix + "ln_1"), prefix + "attn.c_attn");
-    const Tensor mixed = pass.attend(SliceHeads(qkv, 1, 0, width),
-                                     SliceHeads(qkv, 1, width, width),
-                                     SliceHeads(qkv, 1, 2 * width, width));
-    const Tensor attended = Add(x, Conv1d(mixed, prefix + "attn.c_proj"));
+    const Tensor mixed = pass.attend(
+        SliceHeads(Leaving(qkv, pass), 1, 0, width),
+        SliceHeads(qkv, 1, width, width), SliceHeads(qkv, 1, 2 * width, width));
+    const Tensor attended =
+        Add(Leaving(x, pass), Conv1d(mixed, prefix + "attn.c_proj"));
     const Tensor hidden =
         Conv1d(Norm(attended, prefix + "ln_2"), prefix + "mlp.c_fc");
     return Add(attended, Conv1d(Activate(hidden, config().activation),

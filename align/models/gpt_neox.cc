@@ -45,11 +45,12 @@ class GptNeox : public Decoder {
                std::span<const int32_t> positions,
                const Pass& pass) const override {
     const std::string prefix = Prefix(layer);
+    const Tensor leaving = Leaving(x, pass);
     const Tensor attended =
-        Add(x, SelfAttention(prefix + "attention.",
-                             Norm(x, prefix + "input_layernorm"), positions,
-                             pass.attend));
-    const Tensor& seen = config().parallel_residual ? x : attended;
+        Add(leaving, SelfAttention(prefix + "attention.",
+                                   Norm(x, prefix + "input_layernorm"),
+                                   positions, pass));
+    const Tensor& seen = config().parallel_residual ? leaving : attended;
     const Tensor hidden =
         Project(Norm(seen, prefix + "post_attention_layernorm"),
                 prefix + "mlp.dense_h_to_4h");
@@ -69,17 +70,17 @@ class GptNeox : public Decoder {
 
   Tensor SelfAttention(const std::string& name, const Tensor& x,
                        std::span<const int32_t> positions,
-                       const Attend& attend) const {
+                       const Pass& pass) const {
     const int64_t heads = config().num_attention_heads;
     const int64_t dim = config().head_dim;
     const Tensor qkv = Project(x, name + "query_key_value");
     const RopeLayout layout{.head_dim = dim};
-    const Tensor q =
-        Rope(SliceHeads(qkv, heads, 0, dim), rope_, positions, layout);
+    const Tensor q = Rope(SliceHeads(Leaving(qkv, pass), heads, 0, dim), rope_,
+                          pass.leaving_positions, layout);
     const Tensor k =
         Rope(SliceHeads(qkv, heads, dim, dim), rope_, positions, layout);
     const Tensor v = SliceHeads(qkv, heads, 2 * dim, dim);
-    return Project(attend(q, k, v), name + "dense");
+    return Project(pass.attend(q, k, v), name + "dense");
   }
 
   RopeTable rope_;

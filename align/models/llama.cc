@@ -73,16 +73,21 @@ Tensor Llama::SelfAttention(int64_t layer, const Tensor& x,
                             const Pass& pass) const {
   const auto phase = ProfileScope::Phase("attention");
   const std::string name = Prefix(layer) + "self_attn.";
-  const std::vector<Tensor> qkv =
-      ProjectAll(x, name, {"q_proj", "k_proj", "v_proj"});
+  std::vector<Tensor> qkv;
+  if (pass.leaving.empty()) {
+    qkv = ProjectAll(x, name, {"q_proj", "k_proj", "v_proj"});
+  } else {
+    qkv = ProjectAll(x, name, {"k_proj", "v_proj"});
+    qkv.insert(qkv.begin(), Project(Leaving(x, pass), name + "q_proj"));
+  }
   Tensor q = qkv[0], k = qkv[1];
   if (options_.query_key_norm) {
     q = Norm(q, name + "q_norm");
     k = Norm(k, name + "k_norm");
   }
-  return Project(
-      pass.attend(Rope(q, rope_, positions), Rope(k, rope_, positions), qkv[2]),
-      name + "o_proj");
+  return Project(pass.attend(Rope(q, rope_, pass.leaving_positions),
+                             Rope(k, rope_, positions), qkv[2]),
+                 name + "o_proj");
 }
 
 Tensor Llama::Mlp(int64_t layer, const Tensor& x, const Pass&) const {
@@ -106,7 +111,7 @@ Tensor Llama::Block(int64_t layer, const Tensor& x,
   Tensor added = SelfAttention(layer, Norm(x, prefix + "input_layernorm"),
                                positions, pass);
   if (after) added = Norm(added, prefix + "post_attention_layernorm");
-  const Tensor attended = Add(x, added);
+  const Tensor attended = Add(Leaving(x, pass), added);
   added = Mlp(layer,
               Norm(attended, prefix + (after ? "pre_feedforward_layernorm"
                                              : "post_attention_layernorm")),

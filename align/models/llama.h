@@ -40,7 +40,8 @@ class Llama : public Decoder {
                const Pass& pass) const override;
   Tensor FinalNorm(const Tensor& x) const override;
 
-  // The two halves of a block, between its norms: normed rows -> [N, D].
+  // The two halves of a block, between its norms: normed rows that come in or,
+  // at the MLP, that leave -> the latter.
   virtual Tensor SelfAttention(int64_t layer, const Tensor& x,
                                std::span<const int32_t> positions,
                                const Pass& pass) const;

@@ -60,17 +60,25 @@ class Model {
 
   // Final hidden rows [N, D] of N tokens cut into `segments`. Ids must be in
   // [0, vocab_size): check input with CheckTokens.
+  Tensor Hidden(std::span<const int32_t> tokens,
+                const Segments& segments) const {
+    return Hidden(tokens, segments, {});
+  }
+  // The same where only the rows `read`, in any order, are read; none: all.
+  // The last block leaves the others out but for their keys and values, and
+  // they are zero.
   virtual Tensor Hidden(std::span<const int32_t> tokens,
-                        const Segments& segments) const = 0;
+                        const Segments& segments,
+                        std::span<const int32_t> read) const = 0;
 
-  // The same, and what the routers said of the tokens, in order of layers; none
+  // All rows, and what the routers said of the tokens, in order of layers; none
   // without experts.
   virtual Tensor HiddenAndRouters(std::span<const int32_t> tokens,
                                   const Segments& segments,
                                   std::vector<RouterOutput>& routers) const = 0;
 
-  // The same as Hidden for tokens that continue cached sequences, one entry of
-  // `rows` after the other; writes their keys and values and advances the
+  // All rows as Hidden's, for tokens that continue cached sequences, one entry
+  // of `rows` after the other; writes their keys and values and advances the
   // cache. Not recorded. Bits equal Hidden's where the cache is exact.
   virtual Tensor HiddenCached(std::span<const int32_t> tokens,
                               std::span<const CachedRows> rows,

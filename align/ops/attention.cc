@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "align/base/check.h"
@@ -29,13 +30,18 @@ kernels::HeadRule Rule(const AttentionShape& shape) {
 }
 
 // The query vectors that share one key/value head: vector i is head i % group
-// of row i / group of the rows [begin, begin + rows), the first of which stands
-// at `position`.
+// of row i / group of the rows [begin, begin + rows) of q, the first of which
+// stands at `position`.
 struct QueryRange {
   int64_t begin, rows, position;
   int64_t kv_head, group, heads, window;
+  // Where they are not neighbours: their rows in the batch.
+  const int32_t* asking = nullptr;
 
   int64_t count() const { return rows * group; }
+  int64_t Position(int64_t row) const {
+    return position + (asking == nullptr ? row : asking[row] - asking[0]);
+  }
   // Of vector i in rows of `heads` vectors of `dim` floats.
   int64_t offset(int64_t i, int64_t dim) const {
     return ((begin + i / group) * heads + kv_head * group + i % group) * dim;
@@ -45,7 +51,7 @@ struct QueryRange {
     block.count = std::min(kQueryBlock, count() - first);
     for (int64_t i = 0; i < block.count; ++i) {
       block.q[i] = q + offset(first + i, dim);
-      block.visible[i] = position + (first + i) / group + 1;
+      block.visible[i] = Position((first + i) / group) + 1;
       if (window > 0) {
         block.first[i] = std::max<int64_t>(0, block.visible[i] - window);
       }
@@ -64,6 +70,47 @@ QueryRange MakeRange(int64_t begin, int64_t rows, int64_t position,
           .heads = shape.heads,
           .window = shape.window};
 }
+
+// The rows of a batch that ask: all, or those of a list in order.
+class AskingRows {
+ public:
+  AskingRows(const Segments& segments, std::span<const int32_t> list)
+      : segments_(segments), list_(list.begin(), list.end()) {
+    const bool rising = std::ranges::adjacent_find(
+                            list_, std::greater_equal<>()) == list_.end();
+    ALIGN_CHECK(list_.empty() || (rising && list_.front() >= 0 &&
+                                  list_.back() < segments.rows()))
+        << "[Attention] asking rows " << list_.front() << " to " << list_.back()
+        << " of " << segments.rows() << (rising ? "" : ", not rising");
+  }
+
+  const Segments& segments() const { return segments_; }
+  int64_t count() const {
+    return list_.empty() ? segments_.rows()
+                         : static_cast<int64_t>(list_.size());
+  }
+  QueryRange Range(int32_t segment, int64_t kv_head,
+                   const AttentionShape& shape) const {
+    const Segment& s = segments_[segment];
+    if (list_.empty()) {
+      return MakeRange(s.begin, s.length, s.position, kv_head, shape);
+    }
+    const auto place = [&](int64_t row) {
+      return std::lower_bound(list_.begin(), list_.end(), row) - list_.begin();
+    };
+    const int64_t begin = place(s.begin), end = place(s.begin + s.length);
+    if (begin == end) return MakeRange(begin, 0, s.position, kv_head, shape);
+    QueryRange range =
+        MakeRange(begin, end - begin, s.position + list_[begin] - s.begin,
+                  kv_head, shape);
+    range.asking = list_.data() + begin;
+    return range;
+  }
+
+ private:
+  Segments segments_;
+  std::vector<int32_t> list_;
+};
 
 // Keys, values and scratch of one unit of work; kept by the thread that runs
 // it, so that a steady step allocates nothing.
@@ -103,21 +150,24 @@ void ChainRows(const Segments& segments, int32_t segment, T* base,
 }
 
 void CheckShapes(const Tensor& q, const Tensor& k, const Tensor& v,
-                 int64_t rows, const AttentionShape& shape) {
+                 const AskingRows& asking, const AttentionShape& shape) {
+  const int64_t rows = asking.segments().rows();
   ALIGN_CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0 &&
-              q.shape() == Shape({rows, shape.heads * shape.head_dim}) &&
+              q.shape() ==
+                  Shape({asking.count(), shape.heads * shape.head_dim}) &&
               k.shape() == Shape({rows, shape.kv_heads * shape.head_dim}) &&
               v.shape() == Shape({rows, shape.kv_heads * shape.ValueDim()}))
       << "[Attention] q " << ToString(q.shape()) << ", k "
-      << ToString(k.shape()) << ", v " << ToString(v.shape()) << " for " << rows
-      << " rows, " << shape.heads << " heads, " << shape.kv_heads
-      << " kv heads of " << shape.head_dim << " and " << shape.ValueDim();
+      << ToString(k.shape()) << ", v " << ToString(v.shape()) << " for "
+      << asking.count() << " of " << rows << " rows, " << shape.heads
+      << " heads, " << shape.kv_heads << " kv heads of " << shape.head_dim
+      << " and " << shape.ValueDim();
 }
 
 struct AttentionInputs {
   Tensor q, k, v;
   Tensor out;  // without history
-  Segments segments;
+  AskingRows asking;
   AttentionShape shape;
 };
 
@@ -137,12 +187,13 @@ void ForHeads(int64_t items, const AttentionShape& shape, const Body& body) {
   });
 }
 
-// How many keys the queries at the positions [first, first + rows) see in all.
-double VisibleKeys(int64_t first, int64_t rows, const AttentionShape& shape) {
+// How many keys the rows see in all.
+double VisibleKeys(const QueryRange& range) {
   double visible = 0;
-  for (int64_t p = first; p < first + rows; ++p) {
+  for (int64_t i = 0; i < range.rows; ++i) {
+    const int64_t keys = range.Position(i) + 1;
     visible += static_cast<double>(
-        shape.window > 0 ? std::min(p + 1, shape.window) : p + 1);
+        range.window > 0 ? std::min(keys, range.window) : keys);
   }
   return visible;
 }
@@ -156,10 +207,10 @@ double ProductFlops(double visible, int64_t of_queries, int64_t of_values,
                                             of_values * shape.ValueDim()));
 }
 
-double VisibleKeys(const Segments& segments, const AttentionShape& shape) {
+double VisibleKeys(const AskingRows& asking, const AttentionShape& shape) {
   double visible = 0;
-  for (int32_t s = 0; s < segments.count(); ++s) {
-    visible += VisibleKeys(segments[s].position, segments[s].length, shape);
+  for (int32_t s = 0; s < asking.segments().count(); ++s) {
+    visible += VisibleKeys(asking.Range(s, 0, shape));
   }
   return visible;
 }
@@ -170,24 +221,24 @@ void BackwardTree(const AttentionInputs& in, const float* grad, int32_t root,
                   const std::vector<int32_t>& roots, int64_t kv_head, float* dq,
                   float* dk, float* dv) {
   thread_local Workspace work;
+  const Segments& segments = in.asking.segments();
   const kernels::HeadRule rule = Rule(in.shape);
   const int64_t dim = rule.dim, value_dim = rule.value_dim;
   const int64_t k_width = in.shape.kv_heads * dim;
   const int64_t v_width = in.shape.kv_heads * value_dim;
   const int64_t k_offset = kv_head * dim, v_offset = kv_head * value_dim;
   std::vector<float*> dk_rows, dv_rows;
-  for (int32_t s = root; s < in.segments.count(); ++s) {
-    if (roots[s] != root || in.segments[s].length == 0) continue;
-    ChainRows(in.segments, s, in.k.data(), k_width, k_offset, work.keys);
-    ChainRows(in.segments, s, in.v.data(), v_width, v_offset, work.values);
-    ChainRows(in.segments, s, dk, k_width, k_offset, dk_rows);
-    ChainRows(in.segments, s, dv, v_width, v_offset, dv_rows);
+  for (int32_t s = root; s < segments.count(); ++s) {
+    if (roots[s] != root) continue;
+    const QueryRange range = in.asking.Range(s, kv_head, in.shape);
+    if (range.rows == 0) continue;
+    ChainRows(segments, s, in.k.data(), k_width, k_offset, work.keys);
+    ChainRows(segments, s, in.v.data(), v_width, v_offset, work.values);
+    ChainRows(segments, s, dk, k_width, k_offset, dk_rows);
+    ChainRows(segments, s, dv, v_width, v_offset, dv_rows);
     work.key_tiles.Assign(work.keys, dim, Precision::kF32);
     work.value_tiles.Assign(work.values, value_dim, rule.precision);
     work.key_vectors.Assign(work.keys, dim, rule.precision);
-    const QueryRange range =
-        MakeRange(in.segments[s].begin, in.segments[s].length,
-                  in.segments[s].position, kv_head, in.shape);
     const kernels::KeyGradients rows = {
         .keys = &work.key_vectors.pointers(), .dk = &dk_rows, .dv = &dv_rows};
     for (int64_t first = 0; first < range.count(); first += kQueryBlock) {
@@ -218,14 +269,14 @@ void BackwardAttention(const AttentionInputs& in, const float* grad) {
   float* dq = gradient(in.q);
   float* dk = gradient(in.k);
   float* dv = gradient(in.v);
-  const std::vector<int32_t> roots = in.segments.Roots();
+  const std::vector<int32_t> roots = in.asking.segments().Roots();
   std::vector<int32_t> trees;
-  for (int32_t s = 0; s < in.segments.count(); ++s) {
+  for (int32_t s = 0; s < in.asking.segments().count(); ++s) {
     if (roots[s] == s) trees.push_back(s);
   }
   // Scores again, gradients of queries and keys; of probabilities and values.
   ProfileScope::AddWork(
-      ProductFlops(VisibleKeys(in.segments, in.shape), 3, 2, in.shape),
+      ProductFlops(VisibleKeys(in.asking, in.shape), 3, 2, in.shape),
       4.0 *
           (3 * (in.q.size() + in.k.size() + in.v.size()) + 2 * in.out.size()));
   ForHeads(static_cast<int64_t>(trees.size()), in.shape,
@@ -237,31 +288,33 @@ void BackwardAttention(const AttentionInputs& in, const float* grad) {
 }  // namespace
 
 Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                 const Segments& segments, const AttentionShape& shape) {
+                 const Segments& segments, const AttentionShape& shape,
+                 std::span<const int32_t> list) {
   const ProfileScope scope("Attention");
-  CheckShapes(q, k, v, segments.rows(), shape);
+  const AskingRows asking(segments, list);
+  CheckShapes(q, k, v, asking, shape);
   const kernels::HeadRule rule = Rule(shape);
   Tensor out = Tensor::Empty({q.dim(0), shape.heads * rule.value_dim});
   ForHeads(segments.count(), shape, [&](int64_t segment, int64_t kv_head) {
     thread_local Workspace work;
     const auto s = static_cast<int32_t>(segment);
+    const QueryRange range = asking.Range(s, kv_head, shape);
+    if (range.rows == 0) return;
     ChainRows(segments, s, k.data(), k.dim(1), kv_head * rule.dim, work.keys);
     ChainRows(segments, s, v.data(), v.dim(1), kv_head * rule.value_dim,
               work.values);
     work.key_tiles.Assign(work.keys, rule.dim, Precision::kF32);
     work.value_vectors.Assign(work.values, rule.value_dim, rule.precision);
-    AttendRange(MakeRange(segments[s].begin, segments[s].length,
-                          segments[s].position, kv_head, shape),
-                q.data(), work.key_tiles.pointers(),
+    AttendRange(range, q.data(), work.key_tiles.pointers(),
                 work.value_vectors.pointers(), rule, work.scratch, out.data());
   });
-  ProfileScope::AddWork(ProductFlops(VisibleKeys(segments, shape), 1, 1, shape),
+  ProfileScope::AddWork(ProductFlops(VisibleKeys(asking, shape), 1, 1, shape),
                         4.0 * (q.size() + k.size() + v.size() + out.size()));
   const AttentionInputs inputs{.q = q,
                                .k = k,
                                .v = v,
                                .out = out.Detach(),
-                               .segments = segments,
+                               .asking = asking,
                                .shape = shape};
   return Record("Attention", out, {q, k, v}, [inputs](const float* grad) {
     BackwardAttention(inputs, grad);
@@ -397,7 +450,8 @@ Tensor CachedAttention(const Tensor& q, const Tensor& k, const Tensor& v,
         << " heads, or in bf16";
     const int64_t before = heads.positions() - sequence.rows;
     ProfileScope::AddWork(
-        ProductFlops(VisibleKeys(before, sequence.rows, shape), 1, 1, shape),
+        ProductFlops(VisibleKeys(MakeRange(0, sequence.rows, before, 0, shape)),
+                     1, 1, shape),
         4.0 * static_cast<double>(heads.words()));
   }
   ProfileScope::AddFloats(q.size() + out.size());

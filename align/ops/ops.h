@@ -69,6 +69,10 @@ Tensor Add(const Tensor& a, const Tensor& b);
 // Rows of x [N, D] by index -> [rows, D]. Rows may repeat.
 Tensor GatherRows(const Tensor& x, std::span<const int32_t> rows);
 
+// x [rows, D] at the given rows, each another, of [count, D]; the rest is 0.
+Tensor ScatterRows(const Tensor& x, std::span<const int32_t> rows,
+                   int64_t count);
+
 // Columns [offset, offset + width) of each of `heads` equal parts of x
 // [N, heads * d] -> [N, heads * width].
 Tensor SliceHeads(const Tensor& x, int64_t heads, int64_t offset,
@@ -126,7 +130,10 @@ struct AttentionShape {
 // k [N, K*Dh], v [N, K*Dv] -> [N, H*Dv]. Scores exist for one block of queries
 // at a time. A row's bits depend on its query and on the keys and values that
 // it sees by position, not on how segments store or share them.
+// Where not all of the N rows ask, `asking` lists those that do, M in order,
+// each once, and q and the result have M rows.
 Tensor Attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                 const Segments& segments, const AttentionShape& shape);
+                 const Segments& segments, const AttentionShape& shape,
+                 std::span<const int32_t> asking = {});
 
 }  // namespace align

@@ -4,6 +4,13 @@
 
 namespace align {
 
+std::vector<int32_t> RowsOf(std::span<const ScoredToken> scored) {
+  std::vector<int32_t> rows;
+  rows.reserve(scored.size());
+  for (const ScoredToken& token : scored) rows.push_back(token.row);
+  return rows;
+}
+
 int32_t PackedBatch::AppendPrompt(std::span<const int32_t> prompt) {
   ALIGN_CHECK(!prompt.empty()) << "[PackedBatch] empty prompt";
   tokens.insert(tokens.end(), prompt.begin(), prompt.end());

@@ -17,6 +17,9 @@ struct ScoredToken {
   int32_t sequence = 0;
 };
 
+// The row of each.
+std::vector<int32_t> RowsOf(std::span<const ScoredToken> scored);
+
 // N tokens laid end to end without padding, cut into segments, and the explicit
 // list of what is scored. A *sequence* is one completion; its scored tokens
 // stand together, in order, and sequences are numbered 0..sequences-1.

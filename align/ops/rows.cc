@@ -139,6 +139,33 @@ Tensor GatherRows(const Tensor& x, std::span<const int32_t> rows) {
       });
 }
 
+Tensor ScatterRows(const Tensor& x, std::span<const int32_t> rows,
+                   int64_t count) {
+  const ProfileScope scope("ScatterRows");
+  const int64_t d = x.dim(1);
+  ALIGN_CHECK(static_cast<int64_t>(rows.size()) == x.dim(0))
+      << "[ScatterRows] " << rows.size() << " places for "
+      << ToString(x.shape());
+  Tensor out = Tensor::Zeros({count, d});
+  for (size_t i = 0; i < rows.size(); ++i) {
+    ALIGN_CHECK(rows[i] >= 0 && rows[i] < count)
+        << "[ScatterRows] row " << rows[i] << " of " << count;
+    std::copy_n(x.data() + i * d, d, out.data() + rows[i] * d);
+  }
+  ProfileScope::AddFloats(x.size() + out.size());
+  std::vector<int32_t> kept;
+  if (x.requires_grad()) kept.assign(rows.begin(), rows.end());
+  return Record(
+      "ScatterRows", out, {x},
+      [x, d, kept = std::move(kept)](const float* grad) {
+        ProfileScope::AddFloats(3 * static_cast<int64_t>(kept.size()) * d);
+        for (size_t i = 0; i < kept.size(); ++i) {
+          float* row = x.grad() + i * d;
+          for (int64_t j = 0; j < d; ++j) row[j] += grad[kept[i] * d + j];
+        }
+      });
+}
+
 RopeTable::RopeTable(int64_t max_positions, int64_t head_dim, double theta) {
   std::vector<double> frequencies;
   for (int64_t i = 0; i < head_dim / 2; ++i) {

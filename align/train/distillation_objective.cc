@@ -13,7 +13,8 @@ namespace {
 HeadInput Constant(const Model& model, const PackedBatch& packed) {
   const auto stage = ProfileScope::Stage("teacher");
   const NoGrad constant;
-  return {model.Hidden(packed.tokens, packed.segments), model.Head()};
+  return {model.Hidden(packed.tokens, packed.segments, RowsOf(packed.scored)),
+          model.Head()};
 }
 
 absl::StatusOr<MicroStep> Step(const Model& student, const Model& teacher,
@@ -30,7 +31,8 @@ absl::StatusOr<MicroStep> Step(const Model& student, const Model& teacher,
   step.weight = static_cast<double>(packed.scored.size());
   if (packed.scored.empty()) return step;
   const Tensor losses = TokenDivergence(
-      {student.Hidden(packed.tokens, packed.segments), student.Head()},
+      {student.Hidden(packed.tokens, packed.segments, RowsOf(packed.scored)),
+       student.Head()},
       Constant(teacher, packed), packed.scored, options);
   for (const float loss : losses.values()) step.loss_sum += loss;
   const char* name = batch.author == ReplyAuthor::kStudent ? "on_policy_loss"

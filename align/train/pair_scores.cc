@@ -209,7 +209,7 @@ absl::StatusOr<ForwardPass<PairScores>> ScorePairBatch(
   scored.insert(scored.end(), prompts.begin(), prompts.end());
   RouterBalance balance(model);
   const TokenScores scores =
-      ScoreTokens(balance.Hidden(packed), model.Head(), scored,
+      ScoreTokens(balance.Hidden(packed, RowsOf(scored)), model.Head(), scored,
                   {.entropy = options.entropy,
                    .statistics = options.statistics || needs.log_weights});
 

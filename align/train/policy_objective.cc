@@ -83,7 +83,8 @@ absl::StatusOr<ForwardPass<PolicyScores>> Forward(
   if (packed.scored.empty()) return pass;
   RouterBalance balance(policy);
   const TokenScores scores =
-      ScoreTokens(balance.Hidden(packed), policy.Head(), packed.scored,
+      ScoreTokens(balance.Hidden(packed, RowsOf(packed.scored)), policy.Head(),
+                  packed.scored,
                   {.temperature = options.temperature,
                    .entropy = options.entropy || needs.entropy});
   pass.scores.inputs.log_prob = Array(scores.log_probs());

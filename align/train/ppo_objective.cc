@@ -62,11 +62,11 @@ MetricSums Metrics(const Eigen::ArrayXd& log_ratios,
           {"val/ratio", {policy.ratio.sum(), n}}};
 }
 
-// The rows of `hidden` that are scored.
-Tensor StateRows(const Tensor& hidden, const PackedBatch& packed) {
-  std::vector<int32_t> rows;
-  for (const ScoredToken& token : packed.scored) rows.push_back(token.row);
-  return GatherRows(hidden, rows);
+// The hidden rows at which `packed` is scored.
+Tensor StateRows(const Model& model, const PackedBatch& packed) {
+  const std::vector<int32_t> states = RowsOf(packed.scored);
+  return GatherRows(model.Hidden(packed.tokens, packed.segments, states),
+                    states);
 }
 
 absl::StatusOr<MicroStep> Step(const Model& policy, const Critic& critic,
@@ -76,12 +76,13 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Critic& critic,
   const PackedBatch& packed = batch.packed;
   const size_t count = packed.scored.size();
   RouterBalance balance(policy);
-  const Tensor hidden = balance.Hidden(packed);
+  const std::vector<int32_t> states = RowsOf(packed.scored);
+  const Tensor hidden = balance.Hidden(packed, states);
   const TokenScores scores =
       ScoreTokens(hidden, policy.Head(), packed.scored,
                   {.temperature = options.temperature, .entropy = true});
   const Tensor values = critic.head != nullptr
-                            ? critic.head->Values(StateRows(hidden, packed))
+                            ? critic.head->Values(GatherRows(hidden, states))
                             : TokenValues(*critic.trunk, packed);
   const Eigen::ArrayXd log_probs = ToDouble(scores.log_probs());
   const losses::PpoPolicyResult of_policy =
@@ -122,14 +123,12 @@ absl::StatusOr<MicroStep> Step(const Model& policy, const Critic& critic,
 }  // namespace
 
 Tensor TokenValues(const Model& critic, const PackedBatch& packed) {
-  const Tensor hidden = critic.Hidden(packed.tokens, packed.segments);
-  return Linear(StateRows(hidden, packed), critic.Head());
+  return Linear(StateRows(critic, packed), critic.Head());
 }
 
 Tensor TokenValues(const Model& policy, const ValueHead& head,
                    const PackedBatch& packed) {
-  return head.Values(
-      StateRows(policy.Hidden(packed.tokens, packed.segments), packed));
+  return head.Values(StateRows(policy, packed));
 }
 
 Objective<PpoBatch> PpoObjective(const Model& policy, const Model& critic,

@@ -65,9 +65,9 @@ ReferenceLogProbs FrozenReference(const Model& model, double temperature) {
     ALIGN_RETURN_IF_ERROR(model.CheckTokens(batch.tokens, batch.segments));
     const auto stage = ProfileScope::Stage("reference");
     const NoGrad no_grad;
-    const TokenScores scores =
-        ScoreTokens(model.Hidden(batch.tokens, batch.segments), model.Head(),
-                    batch.scored, {.temperature = temperature});
+    const TokenScores scores = ScoreTokens(
+        model.Hidden(batch.tokens, batch.segments, RowsOf(batch.scored)),
+        model.Head(), batch.scored, {.temperature = temperature});
     return std::vector<float>(scores.log_probs().begin(),
                               scores.log_probs().end());
   };

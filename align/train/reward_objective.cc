@@ -49,7 +49,8 @@ absl::StatusOr<MicroStep> Step(const Model& model,
   }
   ALIGN_RETURN_IF_ERROR(model.CheckTokens(packed.tokens, packed.segments));
   RouterBalance balance(model);
-  const Tensor scores = ScoresOf(balance.Hidden(packed), model, packed);
+  const Tensor scores =
+      ScoresOf(balance.Hidden(packed, packed.last_rows), model, packed);
   const std::span<const float> values = scores.values();
   Eigen::ArrayXd chosen(pairs), rejected(pairs);
   for (size_t i = 0; i < pairs; ++i) {
@@ -77,7 +78,9 @@ absl::StatusOr<MicroStep> Step(const Model& model,
 }  // namespace
 
 Tensor RewardScores(const Model& model, const PackedBatch& packed) {
-  return ScoresOf(model.Hidden(packed.tokens, packed.segments), model, packed);
+  return ScoresOf(
+      model.Hidden(packed.tokens, packed.segments, packed.last_rows), model,
+      packed);
 }
 
 losses::RewardLoss BradleyTerry(const losses::BradleyTerryOptions& options) {

@@ -58,9 +58,10 @@ losses::LoadBalanceInputs Stack(std::span<const RouterOutput> layers,
 
 }  // namespace
 
-Tensor RouterBalance::Hidden(const PackedBatch& packed) {
+Tensor RouterBalance::Hidden(const PackedBatch& packed,
+                             std::span<const int32_t> read) {
   if (model_->router_loss_weight() == 0 || !GradEnabled()) {
-    return model_->Hidden(packed.tokens, packed.segments);
+    return model_->Hidden(packed.tokens, packed.segments, read);
   }
   std::vector<RouterOutput> routers;
   const Tensor hidden =

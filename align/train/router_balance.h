@@ -26,8 +26,9 @@ class RouterBalance {
   // `model` must outlive this.
   explicit RouterBalance(const Model& model) : model_(&model) {}
 
-  // The model's rows [N, D] of `packed`; once.
-  Tensor Hidden(const PackedBatch& packed);
+  // The model's rows [N, D] of `packed`, of which `read` are read; once. All
+  // are made where routers are balanced over them.
+  Tensor Hidden(const PackedBatch& packed, std::span<const int32_t> read);
 
   // Walks the tape from the roots and from the routers, and adds the loss times
   // step.weight to step.loss_sum and its metric, aux_loss, which is before

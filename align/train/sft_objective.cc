@@ -34,9 +34,9 @@ absl::StatusOr<MicroStep> Step(const Model& model, const SftOptions& options,
   step.weight = static_cast<double>(packed.scored.size());
   if (packed.scored.empty()) return step;
   RouterBalance balance(model);
-  const TokenScores scores =
-      ScoreTokens(balance.Hidden(packed), model.Head(), packed.scored,
-                  {.entropy = options.entropy, .statistics = true});
+  const TokenScores scores = ScoreTokens(
+      balance.Hidden(packed, RowsOf(packed.scored)), model.Head(),
+      packed.scored, {.entropy = options.entropy, .statistics = true});
   const Eigen::ArrayXd log_probs =
       Eigen::Map<const Eigen::ArrayXf>(
           scores.log_probs().data(),

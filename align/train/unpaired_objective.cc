@@ -81,7 +81,8 @@ absl::StatusOr<ForwardPass<UnpairedScores>> Forward(
   }
   RouterBalance balance(model);
   const TokenScores scores = ScoreTokens(
-      balance.Hidden(packed), model.Head(), packed.scored,
+      balance.Hidden(packed, RowsOf(packed.scored)), model.Head(),
+      packed.scored,
       {.entropy = options.entropy, .statistics = options.statistics});
   UnpairedScores out;
   out.outputs = scores.values.size();

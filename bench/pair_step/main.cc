@@ -177,19 +177,27 @@ Work Products(const Profile& profile) {
   return work;
 }
 
-// Useful work of one step, and the seconds that oneDNN's matmul takes for it.
+// Seconds of oneDNN's matmul for a block's products, keys and values of all
+// rows and the rest of those that leave it.
+double BlockSeconds(const ModelConfig& c, int64_t rows, int64_t leaving,
+                    Precision precision) {
+  const int64_t d = c.hidden_size, inner = c.intermediate_size;
+  const int64_t q = c.num_attention_heads * c.head_dim;
+  const int64_t kv = c.num_key_value_heads * c.head_dim;
+  return PackedProductSeconds(leaving, d, q, precision) +
+         PackedProductSeconds(leaving, q, d, precision) +
+         2 * PackedProductSeconds(rows, d, kv, precision) +
+         2 * PackedProductSeconds(leaving, d, inner, precision) +
+         PackedProductSeconds(leaving, inner, d, precision);
+}
 
+// Useful work of one step, and the seconds that oneDNN's matmul takes for it.
 Work MeasureFloor(const ModelConfig& c, const PackedBatch& batch, double passes,
                   Precision precision) {
   const int64_t n = batch.rows(), d = c.hidden_size;
-  const int64_t q = c.num_attention_heads * c.head_dim;
-  const int64_t kv = c.num_key_value_heads * c.head_dim;
-  double block = 0;
-  block += PackedProductSeconds(n, d, q, precision) +
-           PackedProductSeconds(n, q, d, precision);
-  block += 2 * PackedProductSeconds(n, d, kv, precision);
-  block += 2 * PackedProductSeconds(n, d, c.intermediate_size, precision);
-  block += PackedProductSeconds(n, c.intermediate_size, d, precision);
+  const double blocks = static_cast<double>(c.num_hidden_layers - 1) *
+                            BlockSeconds(c, n, n, precision) +
+                        BlockSeconds(c, n, RowsRead(batch), precision);
   // The head in vocabulary chunks, the rate of which is the best there is.
   constexpr int64_t kChunk = 4096;
   const auto scored = static_cast<int64_t>(batch.scored.size());
@@ -199,8 +207,7 @@ Work MeasureFloor(const ModelConfig& c, const PackedBatch& batch, double passes,
       static_cast<double>(c.vocab_size) /
       static_cast<double>(std::min(kChunk, c.vocab_size));
   return {.flops = passes * ForwardFlops(c, batch),
-          .seconds = passes *
-                     (static_cast<double>(c.num_hidden_layers) * block + head)};
+          .seconds = passes * (blocks + head)};
 }
 
 // What is measured.

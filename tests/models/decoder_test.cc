@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include "align/base/threads.h"
 #include "align/dnnl/matmul.h"
 #include "align/models/model.h"
+#include "align/models/recompute.h"
 #include "align/ops/packed_batch.h"
 #include "align/ops/token_scores.h"
 #include "align/tensor/tape.h"
@@ -41,6 +43,27 @@ std::vector<float> Scores(const Model& model, const PackedBatch& batch) {
   const TokenScores scores = ScoreTokens(
       model.Hidden(batch.tokens, batch.segments), model.Head(), batch.scored);
   return {scores.log_probs().begin(), scores.log_probs().end()};
+}
+
+// Of the parameters, for a function of the scores of `hidden`.
+std::vector<float> GradientsOf(Model& model, const PackedBatch& batch,
+                               const Tensor& hidden) {
+  const TokenScores scores = ScoreTokens(hidden, model.Head(), batch.scored);
+  std::vector<float> seed(scores.values.size());
+  for (size_t i = 0; i < seed.size(); ++i) seed[i] = i % 3 == 0 ? -1 : 0.5f;
+  Backward(scores.values, seed);
+  const std::span<float> grads = model.params().grads();
+  return {grads.begin(), grads.end()};
+}
+
+// |a - b| / |a|.
+double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(a[i] - b[i], 2);
+    norm += std::pow(a[i], 2);
+  }
+  return std::sqrt(difference / norm);
 }
 
 // Every family keeps the promises of the design.
@@ -102,27 +125,54 @@ TEST_P(DecoderTest, CachedRowsHaveTheBitsOfPackedRows) {
   EXPECT_EQ(cache.length(first), 26);
 }
 
+TEST_P(DecoderTest, RowsThatAreReadHaveTheBitsOfAllRows) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  const std::unique_ptr<Model> model = Create();
+  const Packings p;
+  const Tensor all = model->Hidden(p.shared.tokens, p.shared.segments);
+  // In any order, and some twice; what is not read is zero.
+  const std::vector<int32_t> read = {37, 18, 20, 18, 3};
+  const Tensor some = model->Hidden(p.shared.tokens, p.shared.segments, read);
+  ASSERT_EQ(some.shape(), all.shape());
+  const std::vector<float> zeros(32, 0.0f);
+  for (int32_t row = 0; row < 38; ++row) {
+    const bool wanted = std::ranges::count(read, row) > 0;
+    EXPECT_EQ(std::memcmp(some.data() + row * 32,
+                          wanted ? all.data() + row * 32 : zeros.data(), 128),
+              0)
+        << row;
+  }
+}
+
+TEST_P(DecoderTest, LeavingOutRowsThatAreNotReadChangesNoGradient) {
+  const Packings p;
+  const std::vector<int32_t> scored = RowsOf(p.shared.scored);
+  std::vector<std::vector<float>> grads;
+  for (const bool recompute : {false, true}) {
+    for (const std::vector<int32_t>& read : {{}, scored}) {
+      const std::unique_ptr<Model> model = Create();
+      model->params().EnableGradients();
+      SetRecomputeActivations(*model, recompute);
+      grads.push_back(
+          GradientsOf(*model, p.shared,
+                      model->Hidden(p.shared.tokens, p.shared.segments, read)));
+    }
+  }
+  EXPECT_LT(Distance(grads[0], grads[1]), 1e-6);
+  EXPECT_EQ(grads[2], grads[0]);
+  EXPECT_EQ(grads[3], grads[1]);
+}
+
 TEST_P(DecoderTest, SharedAndSeparateGradientsAgree) {
   const Packings p;
   std::vector<std::vector<float>> grads;
   for (const PackedBatch* batch : {&p.shared, &p.separate}) {
     const std::unique_ptr<Model> model = Create();
     model->params().EnableGradients();
-    const TokenScores scores =
-        ScoreTokens(model->Hidden(batch->tokens, batch->segments),
-                    model->Head(), batch->scored);
-    std::vector<float> seed(scores.values.size());
-    for (size_t i = 0; i < seed.size(); ++i) seed[i] = i % 3 == 0 ? -1 : 0.5f;
-    Backward(scores.values, seed);
-    const std::span<float> g = model->params().grads();
-    grads.emplace_back(g.begin(), g.end());
+    grads.push_back(GradientsOf(*model, *batch,
+                                model->Hidden(batch->tokens, batch->segments)));
   }
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < grads[0].size(); ++i) {
-    difference += std::pow(grads[0][i] - grads[1][i], 2);
-    norm += std::pow(grads[0][i], 2);
-  }
-  EXPECT_LT(std::sqrt(difference / norm), 1e-6);
+  EXPECT_LT(Distance(grads[0], grads[1]), 1e-6);
 }
 
 // The whole model as one function: a step along the gradient changes the value

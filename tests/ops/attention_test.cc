@@ -55,6 +55,69 @@ TEST(AttentionTest, AgreesWithTheOracle) {
   Check(Forest(), {.heads = 4, .kv_heads = 2, .head_dim = 3});
 }
 
+// Queries of some rows, made of all so that both sides have the same inputs.
+void CheckAsking(const Segments& segments, const std::vector<int32_t>& asking,
+                 const AttentionShape& shape) {
+  const int64_t n = segments.rows();
+  CheckOp(
+      {{n, shape.heads * shape.head_dim},
+       {n, shape.kv_heads * shape.head_dim},
+       {n, shape.kv_heads * shape.ValueDim()}},
+      [&](const auto& x) {
+        return Attention(GatherRows(x[0], asking), x[1], x[2], segments, shape,
+                         asking);
+      },
+      [&](const auto& x) {
+        const oracle::Matrix all =
+            oracle::Attention(x[0], x[1], x[2], segments, shape);
+        oracle::Matrix some(static_cast<int64_t>(asking.size()), all.cols);
+        for (int64_t i = 0; i < some.rows; ++i) {
+          for (int64_t j = 0; j < some.cols; ++j)
+            some(i, j) = all(asking[i], j);
+        }
+        return some;
+      });
+}
+
+TEST(AttentionTest, RowsThatAskAgreeWithTheOracle) {
+  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 3};
+  // The ends of prompts and a reply with a gap; one row; all of them.
+  CheckAsking(Forest(), {4, 5, 7, 9, 10, 13}, shape);
+  CheckAsking(Forest(), {0}, shape);
+  CheckAsking(Forest(), {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, shape);
+  CheckAsking(Alone(37), {0, 3, 19, 36},
+              {.heads = 2, .kv_heads = 1, .head_dim = 5, .window = 4});
+}
+
+TEST(AttentionTest, RowsThatAskHaveTheBitsOfAll) {
+  const Segments segments = Forest();
+  const std::vector<int32_t> asking = {3, 4, 6, 8, 13};
+  for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+    const AttentionShape shape{
+        .heads = 4, .kv_heads = 2, .head_dim = 6, .precision = precision};
+    const int64_t n = segments.rows();
+    const Tensor q = Tensor::From({n, 24}, RandomFloats(n * 24, Rng(1)));
+    const Tensor k = Tensor::From({n, 12}, RandomFloats(n * 12, Rng(2)));
+    const Tensor v = Tensor::From({n, 12}, RandomFloats(n * 12, Rng(3)));
+    const Tensor all = GatherRows(Attention(q, k, v, segments, shape), asking);
+    const Tensor some =
+        Attention(GatherRows(q, asking), k, v, segments, shape, asking);
+    ASSERT_EQ(some.shape(), all.shape());
+    EXPECT_EQ(std::memcmp(some.data(), all.data(), all.size() * 4), 0);
+  }
+}
+
+TEST(AttentionDeathTest, RowsThatAskRiseWithinTheBatch) {
+  const AttentionShape shape{.heads = 1, .kv_heads = 1, .head_dim = 2};
+  const Tensor k = Tensor::Zeros({4, 2}), q = Tensor::Zeros({2, 2});
+  const auto ask = [&](std::vector<int32_t> asking) {
+    Attention(q, k, k, Alone(4), shape, asking);
+  };
+  EXPECT_DEATH(ask({1, 4}), "rows 1 to 4 of 4");
+  EXPECT_DEATH(ask({1, 1}), "not rising");
+  EXPECT_DEATH(ask({1}), "for 1 of 4 rows");
+}
+
 TEST(AttentionTest, WindowScaleCapAndValueSizeAgreeWithTheOracle) {
   const AttentionShape plain{.heads = 4, .kv_heads = 2, .head_dim = 3};
   for (const int64_t window : {1, 2, 5, 17, 100}) {

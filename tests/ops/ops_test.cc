@@ -206,6 +206,25 @@ TEST(GatherRowsTest, AgreesWithTheOracle) {
       });
 }
 
+TEST(ScatterRowsTest, AgreesWithTheOracle) {
+  const std::vector<int32_t> rows = {3, 0};
+  CheckOp(
+      {{2, 3}}, [&](const auto& x) { return ScatterRows(x[0], rows, 5); },
+      [&](const auto& x) {
+        Matrix y(5, 3);
+        for (int i = 0; i < 2; ++i) {
+          for (int j = 0; j < 3; ++j) y(rows[i], j) = x[0](i, j);
+        }
+        return y;
+      });
+}
+
+TEST(ScatterRowsDeathTest, PlacesFit) {
+  const Tensor x = Tensor::Zeros({2, 3});
+  EXPECT_DEATH(ScatterRows(x, std::vector<int32_t>{0, 5}, 5), "row 5 of 5");
+  EXPECT_DEATH(ScatterRows(x, std::vector<int32_t>{0}, 5), "1 places");
+}
+
 TEST(RopeTest, AgreesWithTheOracle) {
   const std::vector<int32_t> positions = {0, 5, 1, 63};
   for (int64_t head_dim : {2, 6, 16, 18}) {

@@ -29,7 +29,7 @@ Balanced Measure(Model& model, const PackedBatch& packed) {
   model.params().ZeroGradients();
   model.set_router_loss_weight(kWeight);
   RouterBalance balance(model);
-  const Tensor hidden = balance.Hidden(packed);
+  const Tensor hidden = balance.Hidden(packed, RowsOf(packed.scored));
   MicroStep step{.weight = 2};
   balance.Backward(hidden, std::vector<float>(hidden.size(), 0.0f), step);
   Balanced out{.loss = step.loss_sum / (2 * kWeight)};
