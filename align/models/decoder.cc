@@ -21,6 +21,10 @@ std::vector<int32_t> DistinctRows(std::span<const int32_t> rows,
   std::ranges::sort(distinct);
   const auto again = std::ranges::unique(distinct);
   distinct.erase(again.begin(), again.end());
+  ALIGN_CHECK(distinct.empty() ||
+              (distinct.front() >= 0 && distinct.back() < count))
+      << "[Decoder] rows read from " << distinct.front() << " to "
+      << distinct.back() << " of " << count;
   if (static_cast<int64_t>(distinct.size()) == count) distinct.clear();
   return distinct;
 }

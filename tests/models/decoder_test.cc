@@ -144,6 +144,16 @@ TEST_P(DecoderTest, RowsThatAreReadHaveTheBitsOfAllRows) {
   }
 }
 
+TEST_P(DecoderTest, RowsThatAreReadAreInTheBatch) {
+  const std::unique_ptr<Model> model = Create();
+  const Packings p;
+  const auto read = [&](int32_t row) {
+    model->Hidden(p.shared.tokens, p.shared.segments, {{5, row}});
+  };
+  EXPECT_DEATH(read(38), "read from 5 to 38 of 38");
+  EXPECT_DEATH(read(-1), "read from -1 to 5 of 38");
+}
+
 TEST_P(DecoderTest, LeavingOutRowsThatAreNotReadChangesNoGradient) {
   const Packings p;
   const std::vector<int32_t> scored = RowsOf(p.shared.scored);
