@@ -7,32 +7,44 @@
 
 #include "align/base/check.h"
 #include "align/base/profile.h"
+#include "align/kernels/lanes.h"
 #include "align/ops/ops.h"
 #include "align/tensor/tape.h"
 
 namespace align {
 
-Tensor Embedding(const Tensor& table, std::span<const int32_t> ids) {
-  const ProfileScope scope("Embedding");
-  const int64_t d = table.dim(1), vocab = table.dim(0);
-  Tensor out = Tensor::Empty({static_cast<int64_t>(ids.size()), d});
-  for (size_t i = 0; i < ids.size(); ++i) {
-    ALIGN_CHECK(ids[i] >= 0 && ids[i] < vocab)
-        << "[Embedding] id " << ids[i] << " of " << vocab;
-    std::copy_n(table.data() + ids[i] * d, d, out.data() + i * d);
+namespace {
+
+// Row i is the row rows[i] of x; `row` says what that is in a message.
+Tensor TakeRows(const char* name, const char* row, const Tensor& x,
+                std::span<const int32_t> rows) {
+  const ProfileScope scope(name);
+  const int64_t d = x.dim(1);
+  Tensor out = Tensor::Empty({static_cast<int64_t>(rows.size()), d});
+  for (size_t i = 0; i < rows.size(); ++i) {
+    ALIGN_CHECK(rows[i] >= 0 && rows[i] < x.dim(0))
+        << "[" << name << "] " << row << " " << rows[i] << " of " << x.dim(0);
+    std::copy_n(x.data() + rows[i] * d, d, out.data() + i * d);
   }
   ProfileScope::AddFloats(2 * out.size());
   std::vector<int32_t> kept;
-  if (table.requires_grad()) kept.assign(ids.begin(), ids.end());
-  return Record(
-      "Embedding", out, {table},
-      [table, d, kept = std::move(kept)](const float* grad) {
-        ProfileScope::AddFloats(3 * static_cast<int64_t>(kept.size()) * d);
-        for (size_t i = 0; i < kept.size(); ++i) {
-          float* row = table.grad() + kept[i] * d;
-          for (int64_t j = 0; j < d; ++j) row[j] += grad[i * d + j];
-        }
-      });
+  if (x.requires_grad()) kept.assign(rows.begin(), rows.end());
+  return Record(name, out, {x}, [x, d, kept = std::move(kept)](const float* g) {
+    ProfileScope::AddFloats(3 * static_cast<int64_t>(kept.size()) * d);
+    for (size_t i = 0; i < kept.size(); ++i) {
+      kernels::Axpy(1.0f, g + i * d, x.grad() + kept[i] * d, d);
+    }
+  });
+}
+
+}  // namespace
+
+Tensor Embedding(const Tensor& table, std::span<const int32_t> ids) {
+  return TakeRows("Embedding", "id", table, ids);
+}
+
+Tensor GatherRows(const Tensor& x, std::span<const int32_t> rows) {
+  return TakeRows("GatherRows", "row", x, rows);
 }
 
 Tensor RmsNorm(const Tensor& x, const Tensor& weight, float epsilon,
@@ -116,29 +128,6 @@ Tensor Add(const Tensor& a, const Tensor& b) {
   });
 }
 
-Tensor GatherRows(const Tensor& x, std::span<const int32_t> rows) {
-  const ProfileScope scope("GatherRows");
-  const int64_t d = x.dim(1);
-  Tensor out = Tensor::Empty({static_cast<int64_t>(rows.size()), d});
-  for (size_t i = 0; i < rows.size(); ++i) {
-    ALIGN_CHECK(rows[i] >= 0 && rows[i] < x.dim(0))
-        << "[GatherRows] row " << rows[i] << " of " << x.dim(0);
-    std::copy_n(x.data() + rows[i] * d, d, out.data() + i * d);
-  }
-  ProfileScope::AddFloats(2 * out.size());
-  std::vector<int32_t> kept;
-  if (x.requires_grad()) kept.assign(rows.begin(), rows.end());
-  return Record(
-      "GatherRows", out, {x},
-      [x, d, kept = std::move(kept)](const float* grad) {
-        ProfileScope::AddFloats(3 * static_cast<int64_t>(kept.size()) * d);
-        for (size_t i = 0; i < kept.size(); ++i) {
-          float* row = x.grad() + kept[i] * d;
-          for (int64_t j = 0; j < d; ++j) row[j] += grad[i * d + j];
-        }
-      });
-}
-
 Tensor ScatterRows(const Tensor& x, std::span<const int32_t> rows,
                    int64_t count) {
   const ProfileScope scope("ScatterRows");
@@ -160,8 +149,7 @@ Tensor ScatterRows(const Tensor& x, std::span<const int32_t> rows,
       [x, d, kept = std::move(kept)](const float* grad) {
         ProfileScope::AddFloats(3 * static_cast<int64_t>(kept.size()) * d);
         for (size_t i = 0; i < kept.size(); ++i) {
-          float* row = x.grad() + i * d;
-          for (int64_t j = 0; j < d; ++j) row[j] += grad[kept[i] * d + j];
+          kernels::Axpy(1.0f, grad + kept[i] * d, x.grad() + i * d, d);
         }
       });
 }
