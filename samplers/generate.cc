@@ -233,7 +233,7 @@ class Decoder {
     std::vector<HeadLogits> heads;
     for (size_t m = 0; m < caches_.size(); ++m) {
       const Model& model = *job_.models[m];
-      Tensor hidden = model.HiddenCached(tokens_, rows_, caches_[m]);
+      Tensor hidden = model.HiddenCached(tokens_, rows_, caches_[m], picked);
       if (!picked.empty()) hidden = GatherRows(hidden, picked);
       heads.push_back(ComputeHeadLogits(hidden, model.Head(), t == 0 ? 1 : t));
     }

@@ -92,17 +92,37 @@ Tensor Decoder::HiddenAndRouters(std::span<const int32_t> tokens,
   return Walk(tokens, segments, {}, &routers);
 }
 
+Decoder::WalkRows Decoder::RowsOf(std::vector<int32_t> positions,
+                                  std::span<const int32_t> read) {
+  WalkRows rows;
+  rows.positions = std::move(positions);
+  rows.read = DistinctRows(read, static_cast<int64_t>(rows.positions.size()));
+  for (const int32_t row : rows.read) {
+    rows.read_positions.push_back(rows.positions[row]);
+  }
+  return rows;
+}
+
+Pass Decoder::PassThrough(int64_t layer, const WalkRows& rows) const {
+  const bool some =
+      layer + 1 == config().num_hidden_layers && !rows.read.empty();
+  if (!some) return {.leaving_positions = rows.positions};
+  return {.leaving = rows.read, .leaving_positions = rows.read_positions};
+}
+
+Tensor Decoder::Finish(const Tensor& x, const WalkRows& rows) const {
+  const Tensor normed = FinalNorm(x);
+  return rows.read.empty()
+             ? normed
+             : ScatterRows(normed, rows.read,
+                           static_cast<int64_t>(rows.positions.size()));
+}
+
 Tensor Decoder::Walk(std::span<const int32_t> tokens, const Segments& segments,
                      std::span<const int32_t> read,
                      std::vector<RouterOutput>* routers) const {
-  const auto rows = std::make_shared<PackedRows>(
-      PackedRows{.segments = segments,
-                 .positions = segments.Positions(),
-                 .read = DistinctRows(read, segments.rows()),
-                 .read_positions = {}});
-  for (const int32_t row : rows->read) {
-    rows->read_positions.push_back(rows->positions[row]);
-  }
+  const auto rows = std::make_shared<const PackedRows>(
+      PackedRows{RowsOf(segments.Positions(), read), segments});
   const bool again = recompute_activations_ && GradEnabled();
   Tensor x;
   WithTeam([&] {
@@ -111,8 +131,7 @@ Tensor Decoder::Walk(std::span<const int32_t> tokens, const Segments& segments,
       x = again ? RecomputedBlock(layer, x, rows, routers)
                 : PackedBlock(layer, x, *rows, routers);
     }
-    x = FinalNorm(x);
-    if (!rows->read.empty()) x = ScatterRows(x, rows->read, segments.rows());
+    x = Finish(x, *rows);
   });
   return x;
 }
@@ -120,11 +139,8 @@ Tensor Decoder::Walk(std::span<const int32_t> tokens, const Segments& segments,
 Tensor Decoder::PackedBlock(int64_t layer, const Tensor& x,
                             const PackedRows& rows,
                             std::vector<RouterOutput>* routers) const {
-  Pass pass = {.leaving_positions = rows.positions, .routers = routers};
-  if (layer + 1 == config().num_hidden_layers && !rows.read.empty()) {
-    pass.leaving = rows.read;
-    pass.leaving_positions = rows.read_positions;
-  }
+  Pass pass = PassThrough(layer, rows);
+  pass.routers = routers;
   pass.attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
     return Attention(q, k, v, rows.segments, RoundedShape(layer), pass.leaving);
   };
@@ -156,8 +172,8 @@ Tensor Decoder::RecomputedBlock(int64_t layer, const Tensor& x,
 }
 
 Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
-                             std::span<const CachedRows> rows,
-                             KvCache& cache) const {
+                             std::span<const CachedRows> rows, KvCache& cache,
+                             std::span<const int32_t> read) const {
   const NoGrad no_grad;
   const bool absorbed = cache.row().value_dim == 0;
   std::vector<int32_t> positions;
@@ -166,9 +182,12 @@ Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
       positions.push_back(static_cast<int32_t>(cache.length(r.sequence) + i));
     }
   }
-  Tensor x = Embed(tokens, positions);
+  const WalkRows walk = RowsOf(std::move(positions), read);
+  Tensor x = Embed(tokens, walk.positions);
   for (int64_t layer = 0; layer < config().num_hidden_layers; ++layer) {
-    const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+    Pass pass = PassThrough(layer, walk);
+    pass.absorbed = absorbed;
+    pass.attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
       ALIGN_CHECK(k.dim(1) == cache.row().key_width() &&
                   (absorbed || (v.dim(1) == cache.row().value_width() &&
                                 cache.row().precision == params().precision())))
@@ -183,15 +202,12 @@ Tensor Decoder::HiddenCached(std::span<const int32_t> tokens,
       }
       return CachedAttention(
           q, k, v, queries,
-          absorbed ? AbsorbedShape(layer) : RoundedShape(layer));
+          absorbed ? AbsorbedShape(layer) : RoundedShape(layer), pass.leaving);
     };
-    x = Block(layer, x, positions,
-              {.attend = attend,
-               .leaving_positions = positions,
-               .absorbed = absorbed});
+    x = Block(layer, x, walk.positions, pass);
   }
   for (const CachedRows& r : rows) cache.Advance(r.sequence, r.rows);
-  return FinalNorm(x);
+  return Finish(x, walk);
 }
 
 void SetRecomputeActivations(Model& model, bool on) {

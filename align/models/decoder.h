@@ -34,14 +34,15 @@ struct Pass {
 class Decoder : public Model {
  public:
   using Model::Hidden;
+  using Model::HiddenCached;
   Tensor Hidden(std::span<const int32_t> tokens, const Segments& segments,
                 std::span<const int32_t> read) const final;
   Tensor HiddenAndRouters(std::span<const int32_t> tokens,
                           const Segments& segments,
                           std::vector<RouterOutput>& routers) const final;
   Tensor HiddenCached(std::span<const int32_t> tokens,
-                      std::span<const CachedRows> rows,
-                      KvCache& cache) const final;
+                      std::span<const CachedRows> rows, KvCache& cache,
+                      std::span<const int32_t> read) const final;
 
   void set_recompute_activations(bool on) { recompute_activations_ = on; }
 
@@ -78,13 +79,21 @@ class Decoder : public Model {
  private:
   // Shape(layer) in the precision of the model's products.
   AttentionShape RoundedShape(int64_t layer) const;
-  // The rows that a walk through packed segments goes over.
-  struct PackedRows {
-    Segments segments;
+  // The rows that a walk goes over.
+  struct WalkRows {
     std::vector<int32_t> positions;  // [N]
     // Rising: what leaves the last block; none: all.
     std::vector<int32_t> read, read_positions;
   };
+  struct PackedRows : WalkRows {
+    Segments segments;
+  };
+  static WalkRows RowsOf(std::vector<int32_t> positions,
+                         std::span<const int32_t> read);
+  // A pass through the layer's block, but for what attends.
+  Pass PassThrough(int64_t layer, const WalkRows& rows) const;
+  // What the last block gives, normed and with zero rows where none is read.
+  Tensor Finish(const Tensor& x, const WalkRows& rows) const;
   Tensor Walk(std::span<const int32_t> tokens, const Segments& segments,
               std::span<const int32_t> read,
               std::vector<RouterOutput>* routers) const;

@@ -77,12 +77,17 @@ class Model {
                                   const Segments& segments,
                                   std::vector<RouterOutput>& routers) const = 0;
 
-  // All rows as Hidden's, for tokens that continue cached sequences, one entry
-  // of `rows` after the other; writes their keys and values and advances the
+  // Rows as Hidden's, for tokens that continue cached sequences, one entry of
+  // `rows` after the other; writes their keys and values and advances the
   // cache. Not recorded. Bits equal Hidden's where the cache is exact.
+  Tensor HiddenCached(std::span<const int32_t> tokens,
+                      std::span<const CachedRows> rows, KvCache& cache) const {
+    return HiddenCached(tokens, rows, cache, {});
+  }
+  // The same where only the rows `read` are read; none: all.
   virtual Tensor HiddenCached(std::span<const int32_t> tokens,
-                              std::span<const CachedRows> rows,
-                              KvCache& cache) const = 0;
+                              std::span<const CachedRows> rows, KvCache& cache,
+                              std::span<const int32_t> read) const = 0;
 
   // A cache that fits this model; `mode` as CheckCacheMode wants it.
   KvCache MakeCache(CacheMode mode = CacheMode::kExact) const;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "align/ops/ops.h"
@@ -34,9 +35,10 @@ struct CachedQueries {
 // Stores keys and values of new rows, k [N, K*Dh] and v [N, K*Dv] (not read
 // where spans have none), and gives the attention of their q [N, H*Dh] over all
 // that is stored -> [N, H*Dv]; never recorded. Bits equal Attention's on the
-// same tokens.
+// same tokens, and so does what `asking` means.
 Tensor CachedAttention(const Tensor& q, const Tensor& k, const Tensor& v,
                        const std::vector<CachedQueries>& sequences,
-                       const AttentionShape& shape);
+                       const AttentionShape& shape,
+                       std::span<const int32_t> asking = {});
 
 }  // namespace align

@@ -6,11 +6,14 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "align/base/threads.h"
 #include "align/dnnl/matmul.h"
 #include "align/models/model.h"
+#include "align/models/model_cache.h"
 #include "align/models/recompute.h"
 #include "align/ops/packed_batch.h"
 #include "align/ops/token_scores.h"
@@ -125,6 +128,25 @@ TEST_P(DecoderTest, CachedRowsHaveTheBitsOfPackedRows) {
   EXPECT_EQ(cache.length(first), 26);
 }
 
+// Whether the rows `read` are those of `all`, and the others zero.
+::testing::AssertionResult HasRowsOrZeros(const Tensor& some, const Tensor& all,
+                                          std::span<const int32_t> read) {
+  if (some.shape() != all.shape()) {
+    return ::testing::AssertionFailure() << ToString(some.shape());
+  }
+  const int64_t width = all.dim(1);
+  const std::vector<float> zeros(width, 0.0f);
+  for (int32_t row = 0; row < all.dim(0); ++row) {
+    const bool wanted = std::ranges::count(read, row) > 0;
+    const float* expected = wanted ? all.data() + row * width : zeros.data();
+    if (std::memcmp(some.data() + row * width, expected,
+                    width * sizeof(float)) != 0) {
+      return ::testing::AssertionFailure() << "row " << row;
+    }
+  }
+  return ::testing::AssertionSuccess();
+}
+
 TEST_P(DecoderTest, RowsThatAreReadHaveTheBitsOfAllRows) {
   if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
   const std::unique_ptr<Model> model = Create();
@@ -132,15 +154,37 @@ TEST_P(DecoderTest, RowsThatAreReadHaveTheBitsOfAllRows) {
   const Tensor all = model->Hidden(p.shared.tokens, p.shared.segments);
   // In any order, and some twice; what is not read is zero.
   const std::vector<int32_t> read = {37, 18, 20, 18, 3};
-  const Tensor some = model->Hidden(p.shared.tokens, p.shared.segments, read);
-  ASSERT_EQ(some.shape(), all.shape());
-  const std::vector<float> zeros(32, 0.0f);
-  for (int32_t row = 0; row < 38; ++row) {
-    const bool wanted = std::ranges::count(read, row) > 0;
-    EXPECT_EQ(std::memcmp(some.data() + row * 32,
-                          wanted ? all.data() + row * 32 : zeros.data(), 128),
-              0)
-        << row;
+  EXPECT_TRUE(HasRowsOrZeros(
+      model->Hidden(p.shared.tokens, p.shared.segments, read), all, read));
+}
+
+TEST_P(DecoderTest, CachedRowsThatAreReadHaveTheBitsOfAllRows) {
+  if (GetMatmulMode() == MatmulMode::kTolerance) GTEST_SKIP();
+  const std::unique_ptr<Model> model = Create();
+  const Packings p;
+  std::vector<int32_t> tokens = p.prompt;
+  tokens.insert(tokens.end(), p.b.begin(), p.b.end());
+  // The prefill of two sequences, and a token more of each.
+  const auto decode = [&](CacheMode mode, std::span<const int32_t> read) {
+    KvCache cache = model->MakeCache(mode);
+    const int32_t first = cache.AddSequence(20), second = cache.AddSequence(13);
+    const CachedRows all[] = {{first, 19}, {second, 12}};
+    const CachedRows more[] = {{first, 1}, {second, 1}};
+    const Tensor prefill = model->HiddenCached(tokens, all, cache, read);
+    return std::pair(prefill, model->HiddenCached({{5, 6}}, more, cache));
+  };
+  std::vector<CacheMode> modes = {CacheMode::kExact};
+  if (CheckCacheMode(model->config(), CacheMode::kAbsorbed).ok()) {
+    modes.push_back(CacheMode::kAbsorbed);
+  }
+  for (const CacheMode mode : modes) {
+    const auto [all, after_all] = decode(mode, {});
+    for (const std::vector<int32_t>& read :
+         std::vector<std::vector<int32_t>>{{30, 18}, {3}}) {
+      const auto [some, after_some] = decode(mode, read);
+      EXPECT_TRUE(HasRowsOrZeros(some, all, read));
+      EXPECT_EQ(std::memcmp(after_some.data(), after_all.data(), 2 * 128), 0);
+    }
   }
 }
 

@@ -176,6 +176,14 @@ class Store {
     std::copy_n(from.k_.data() + tile * kSize, kSize, k_.data());
     std::copy_n(from.v_.data() + tile * v_size_, v_size_, v_.data());
   }
+  bool HasBitsOf(const Store& other) const {
+    const auto same = [](const std::vector<float>& a,
+                         const std::vector<float>& b) {
+      return a.size() == b.size() &&
+             std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+    };
+    return same(k_, other.k_) && same(v_, other.v_);
+  }
 
  private:
   static constexpr int64_t kSize = kTilePositions * 12;  // of a tile, floats
@@ -222,6 +230,21 @@ TEST_P(AttentionBitsTest, PackedSharedAndCachedAgree) {
   };
   const Tensor prefill = cached(0, kPrompt, {prompt_store.Span(kPrompt)});
   EXPECT_EQ(std::memcmp(prefill.data(), alone.data(), prefill.size() * 4), 0);
+  // Who does not ask stores its key and value all the same.
+  Store some_store(2, precision);
+  const std::vector<int32_t> asking = {3, kPrompt - 1};
+  const Tensor some = CachedAttention(
+      GatherRows(rows(q, 0, kPrompt), asking), rows(k, 0, kPrompt),
+      rows(v, 0, kPrompt),
+      {{.begin = 0, .rows = kPrompt, .spans = {some_store.Span(kPrompt)}}},
+      shape, asking);
+  for (int64_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(
+        std::memcmp(some.data() + i * 24, prefill.data() + asking[i] * 24, 96),
+        0)
+        << i;
+  }
+  EXPECT_TRUE(some_store.HasBitsOf(prompt_store));
   reply_store.CopyTile(prompt_store, 1);
   for (int64_t row = kPrompt; row < kAll; ++row) {
     const Tensor one = cached(row, 1,
