@@ -30,10 +30,14 @@ std::atomic<int64_t> large_blocks = 0;
 
 }  // namespace
 
-// Of this program: what `new`, and with it std::vector, takes.
-void* operator new(size_t bytes) {
+// Of this program: what `new`, and with it std::vector, takes. All forms of one
+// object's, or a sanitizer brings its own of the rest.
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   if (bytes >= kLarge) ++large_blocks;
-  if (void* const block = std::malloc(bytes > 0 ? bytes : 1)) return block;
+  return std::malloc(bytes > 0 ? bytes : 1);
+}
+void* operator new(size_t bytes) {
+  if (void* const block = operator new(bytes, std::nothrow)) return block;
   throw std::bad_alloc();
 }
 void operator delete(void* block) noexcept { std::free(block); }
