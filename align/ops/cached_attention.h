@@ -35,7 +35,7 @@ struct CachedQueries {
 // Stores keys and values of new rows, k [N, K*Dh] and v [N, K*Dv] (not read
 // where spans have none), and gives the attention of their q [N, H*Dh] over all
 // that is stored -> [N, H*Dv]; never recorded. Bits equal Attention's on the
-// same tokens, and so does what `asking` means.
+// same tokens; `asking` is what it is there, of these N rows.
 Tensor CachedAttention(const Tensor& q, const Tensor& k, const Tensor& v,
                        const std::vector<CachedQueries>& sequences,
                        const AttentionShape& shape,
